@@ -1,0 +1,1 @@
+"""What does happen: a cluster made of Linux namespaces, its dataplanes, its probes and its supervisor."""

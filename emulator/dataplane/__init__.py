@@ -1,0 +1,1 @@
+"""Dataplanes: what makes a kernel be a node program."""

@@ -1,0 +1,94 @@
+"""The contract between a node and its dataplane.
+
+A dataplane makes one node's kernel be a `NodeProgram`. Every method runs in a thread that lives in the node's network
+namespace, so a dataplane never names a namespace. Adding one is a module with a class that keeps this contract, and a
+line in `emulator.dataplane.DATAPLANES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from reference.packet import Packet
+from reference.program.types import FlowDirection, NodeProgram
+
+Guard = Literal["spoofed", "invalid", "unknown interface", "to host", "no profile matched"]
+
+
+class RuleRef(msgspec.Struct, frozen=True, kw_only=True):
+    """What decided: a user's rule (FL-5 terms), the end of a tier (`rule` -1), or one of the fixed guards (`guard` set)."""
+
+    tier: str = ""
+    policy: str = ""  # PolicyProgram id: "np:shop/web"
+    direction: FlowDirection | Literal[""] = ""
+    rule: int = -1
+    action: Literal["allow", "deny", "pass", "log"] = "deny"
+    guard: Guard | Literal[""] = ""
+
+    def __str__(self) -> str:
+        if self.guard:
+            return self.guard + (f" ({self.direction})" if self.direction else "")
+        place = f"rule {self.rule} of {self.policy}" if self.rule >= 0 else "end of tier"
+        return f"{self.action} by {place} ({self.direction}, tier {self.tier})"
+
+
+class Counter(msgspec.Struct, frozen=True):
+    """What a rule has seen."""
+
+    packets: int
+    bytes: int
+
+
+class Drop(msgspec.Struct, frozen=True, kw_only=True):
+    """One packet a node's kernel dropped, and the rule that dropped it: the positive evidence of a denial."""
+
+    node: str
+    rule: RuleRef
+    packet: Packet
+    interface: str  # the workload interface it came from or was going to, "" if neither is known
+
+
+class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule a traced packet met in the kernel."""
+
+    node: str
+    chain: str
+    rule: RuleRef | None  # None for the dataplane's own plumbing
+    text: str  # for people: the rule as the kernel lists it, or "policy accept"
+    verdict: str  # "continue", "jump <chain>", "accept", "drop", "return"
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What an apply sent to the kernel: nothing at all when the program was already there."""
+
+    operations: int
+    bytes: int
+
+
+class Dataplane(Protocol):
+    """Makes the kernel of one node be a program, and tells what the kernel is and saw."""
+
+    name: str
+
+    def apply(self, program: NodeProgram) -> Applied:
+        """Make the kernel be `program` in one atomic transaction, sending only what differs (DP-1, invariant 28).
+
+        Raises:
+            EnvironmentLacksError: the kernel cannot express something; nothing was changed.
+        """
+        ...
+
+    def read_back(self) -> Mapping[str, object]:
+        """What is in the kernel now, in the dataplane's own terms; equal for equal programs."""
+        ...
+
+    def counters(self) -> Mapping[RuleRef, Counter]:
+        """Packets and bytes each rule matched since it was programmed."""
+        ...
+
+    def clean(self) -> None:
+        """Remove everything this dataplane put in the kernel, and nothing else."""
+        ...

@@ -1,0 +1,1 @@
+"""Probes: real packets sent, and the evidence of what became of them."""

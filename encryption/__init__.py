@@ -1,0 +1,1 @@
+"""WireGuard between nodes: keys, peers and devices."""

@@ -1,0 +1,1 @@
+"""Hypothesis strategies, properties and campaigns."""

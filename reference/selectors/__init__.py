@@ -1,0 +1,1 @@
+"""The selector language (semantics 2c): parse, canonical text, unique id, match."""

@@ -1,0 +1,1 @@
+"""Scenarios as data: schema, loader, runner, and the collection."""

@@ -1,0 +1,1 @@
+"""Fabrics: nodes, hosts, switches and routers as Mininet builds them."""
