@@ -1,7 +1,7 @@
 """Workload endpoints and hosts: the things packets come from and go to.
 
 A workload endpoint is a value of its own (an event creates it), derived once from a Pod, its node and its addresses.
-Both roads to a verdict start from these; label inheritance (SEL-9) and the synthesised profiles (K8S-1, K8S-2) live here.
+Both roads to a verdict start from these.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A packet, as policy sees one: addresses, protocol, ports. The question put to the oracle and to the dataplane alike."""
+"""A packet, as policy sees one: the question put to the oracle and to the dataplane alike."""
 
 from __future__ import annotations
 

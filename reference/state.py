@@ -1,6 +1,6 @@
 """The state of a cluster: an immutable, structurally shared value, folded from events.
 
-`evolve(state, record)` is the whole of it. Holding a thousand past states costs little, since unchanged maps are shared.
+`evolve(state, record)` is the whole of it. Unchanged maps are shared, so holding a thousand past states costs little.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ Guard = Literal["spoofed", "invalid", "unknown interface", "to host", "no profil
 
 
 class RuleRef(msgspec.Struct, frozen=True, kw_only=True):
-    """What decided: a user's rule (FL-5 terms), the end of a tier (`rule` -1), or one of the fixed guards (`guard` set)."""
+    """What decided: a user's rule (FL-5 terms), the end of a tier (`rule` -1), or a fixed guard (`guard` set)."""
 
     tier: str = ""
     policy: str = ""  # PolicyProgram id: "np:shop/web"

@@ -28,7 +28,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What the network did with a probe. Only positive evidence counts: an answer, or the kernel's word that it dropped.
+    """What the network did with a probe. Only positive evidence counts: an answer, or the kernel's word of a drop.
 
     allowed: the destination answered. denied: a node's kernel reported dropping this very packet.
     unreachable: an error came back (no route). unknown: no evidence either way before the deadline.

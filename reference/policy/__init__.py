@@ -1,1 +1,1 @@
-"""The oracle: interprets the user's resources packet by packet, in the plainest code. It never meets `reference.program`."""
+"""The oracle: interprets the user's resources, packet by packet, plainly. It never meets `reference.program`."""

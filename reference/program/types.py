@@ -85,7 +85,7 @@ class ProgramRule(Part, frozen=True):
 
 
 class PolicyProgram(Part, frozen=True):
-    """The rules of one policy or profile, per direction. `id` is FL-5's `<kind>:[<namespace>/]<name>`, unique per node."""
+    """The rules of one policy or profile, per direction. `id` is FL-5's `<kind>:[<namespace>/]<name>`."""
 
     id: str  # "np:shop/web", "gnp:lockdown", "knp:shop/web", "pro:kns.shop"
     tier: str  # "__PROFILE__" for profiles
