@@ -1,0 +1,108 @@
+"""Results as data: what was asked of the network, what the oracle said, what the kernel did, and where they differ.
+
+Three values, never two: a check passes, fails, or is unknown (no evidence). Renderings (terminal, JUnit, JSON, HTML)
+read these types and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Status = Literal["passed", "failed", "unknown"]
+EXIT_CODES: dict[Status, int] = {"passed": 0, "failed": 1, "unknown": 1}
+
+
+class Blame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a verdict came from: a rule and the manifest line it stands on."""
+
+    policy: str  # "np:shop/web", or "" when no policy decided
+    rule: int = -1
+    tier: str = ""
+    file: str = ""  # as the user named it
+    line: int = 0  # 1-based; 0 when the resource came from no file
+
+    def __str__(self) -> str:
+        where = f"rule {self.rule} of {self.policy}" if self.rule >= 0 else f"end of tier {self.tier} at {self.policy}"
+        return where + (f" ({self.file}:{self.line})" if self.file else "")
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One flow: expected by the scenario, predicted by the oracle, seen in the kernel."""
+
+    step: int  # index of the step it belongs to
+    source: str  # "shop/web", "node-1", "internet"
+    destination: str
+    protocol: str
+    port: int
+    family: int  # 4 or 6
+    expected: bool | None  # None: "as the oracle says"
+    oracle: bool
+    kernel: Literal["allowed", "denied", "unreachable", "unknown"]
+    status: Status
+    seq: int  # the sequence number every node enforced
+    evidence: str  # what the kernel showed
+    oracle_reason: str  # the one line that decided
+    blame: tuple[Blame, ...] = ()  # the rules that decided in the oracle, with their lines; only when not passed
+    kernel_blame: str = ""  # the rule the kernel named when it dropped
+    oracle_trace: str = ""  # the whole walk; only when not passed
+    kernel_trace: str = ""  # the packet's way through the kernel; only when not passed
+
+    @property
+    def flow(self) -> str:
+        """The flow in one line."""
+        return f"{self.source} -> {self.destination} {self.port}/{self.protocol} (IPv{self.family})"
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A check that is no flow: encryption on the wire, a packet count, an expected refusal."""
+
+    step: int
+    title: str
+    status: Status
+    detail: str
+
+
+class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One scenario's run."""
+
+    name: str
+    title: str
+    file: str
+    dataplane: str
+    topology: str
+    nodes: int
+    encryption: str
+    status: Status
+    seconds: float
+    seq: int  # the log's last sequence number
+    endpoints: tuple[str, ...] = ()  # sources and destinations, in matrix order
+    steps: tuple[str, ...] = ()  # a line per step
+    checks: tuple[Check, ...] = ()
+    observations: tuple[Observation, ...] = ()
+    error: str = ""  # why the run could not be finished; status is then unknown
+
+    @property
+    def mismatches(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if check.status != "passed")
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A whole `muslin verify`."""
+
+    version: str
+    started: float  # seconds since the epoch
+    seconds: float
+    kernel: str
+    python: str
+    user: str  # "root" or "unprivileged"
+    command: str
+    scenarios: tuple[ScenarioResult, ...]
+
+    @property
+    def status(self) -> Status:
+        """Failed if any scenario failed, else unknown if any is, else passed."""
+        statuses = {scenario.status for scenario in self.scenarios}
+        return "failed" if "failed" in statuses else "unknown" if "unknown" in statuses else "passed"
