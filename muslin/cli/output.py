@@ -1,0 +1,53 @@
+"""How commands speak: JSON when asked, otherwise text for people on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON on standard output.")
+name_option = click.option(
+    "--name", "-N", default=None, metavar="NAME", help="Which cluster; may be left out when only one is running."
+)
+
+
+def manifests_option(required: bool = True) -> Callable[[F], F]:
+    """`-f PATH...`, repeatable."""
+    return click.option(
+        "-f",
+        "--filename",
+        "paths",
+        multiple=True,
+        required=required,
+        metavar="PATH",
+        help="A manifest file or a folder of them; - reads standard input. May be repeated.",
+    )
+
+
+def console(stderr: bool = False) -> Console:
+    """A terminal writer; plain text where the output is no terminal."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def progress(text: str) -> None:
+    """A line of progress on standard error, in passing."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+
+def end_progress() -> None:
+    """Clear the progress line."""
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - whatever the command answers
+    """One JSON document on standard output."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
