@@ -1,10 +1,9 @@
 """Where a supervisor listens, and who may speak there.
 
 The socket is abstract: it has a name but no file, so a killed supervisor leaves none, and no pod can reach it
-(abstract names belong to the network namespace they were bound in, the caller's). The kernel tells each end who the
-other is
-(SO_PEERCRED): a supervisor answers its owner only, and a client believes only its own user's supervisor. That is
-the token, and one that cannot be copied.
+(abstract names belong to the network namespace they were bound in, the caller's). The kernel tells each end who
+the other is (SO_PEERCRED): a supervisor answers its owner only, and a client believes only its own user's
+supervisor. That is the token, and one that cannot be copied.
 """
 
 from __future__ import annotations

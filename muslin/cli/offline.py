@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def _state(paths: tuple[str, ...], more: tuple[str, ...]) -> State:
-    from muslin.cli.sources import load
     from reference.loading import load_state
+
+    from muslin.cli.sources import load
 
     return load_state(*(sourced.resource for sourced in load(paths + more)))
 
@@ -62,9 +63,7 @@ def check(paths: tuple[str, ...], as_json: bool) -> int:
         except MuslinError as error:
             findings.append({"file": str(file), "error": str(error)})
     if as_json:
-        output.print_json(
-            {"files": len(files), "resources": resources, "scenarios": scenarios, "errors": findings}
-        )
+        output.print_json({"files": len(files), "resources": resources, "scenarios": scenarios, "errors": findings})
     else:
         for finding in findings:
             click.echo(finding["error"], err=True)

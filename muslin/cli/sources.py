@@ -19,14 +19,20 @@ def load(paths: tuple[str, ...]) -> manifests.Loaded:
     """
     if not paths:
         raise InvalidInputError("no manifests given; name files or folders with -f PATH")
-    parts = [manifests.parse(sys.stdin.read(), "<stdin>") if path == "-" else manifests.load(Path(path)) for path in paths]
+    parts = [
+        manifests.parse(sys.stdin.read(), "<stdin>") if path == "-" else manifests.load(Path(path)) for path in paths
+    ]
     return manifests.Loaded.join(parts)
 
 
 def is_scenario(path: Path) -> bool:
     """Report whether a file is a scenario and not a manifest: a mapping with `lesson` or `expect`, without a kind."""
     try:
-        document = next(iter(yaml.load_all(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))), None)
+        document = next(
+            iter(yaml.load_all(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))), None
+        )
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False  # whatever is wrong with it, the manifest loader says it best
-    return isinstance(document, dict) and "kind" not in document and bool({"lesson", "expect", "steps"} & document.keys())
+    return (
+        isinstance(document, dict) and "kind" not in document and bool({"lesson", "expect", "steps"} & document.keys())
+    )

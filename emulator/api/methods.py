@@ -1,0 +1,165 @@
+"""What a running cluster can be asked: each method with its parameters. Answers are plain JSON values."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from reference.commands import Decision
+
+from emulator.cluster import RunningCluster
+from emulator.dataplane.contract import Counter, RuleRef
+from emulator.execute import execute
+from emulator.explain import explain
+from emulator.probe.types import Probe
+from emulator.wire import watch
+from reference.program.types import digest
+from reference.resources import AnyResource, Key
+
+
+class Call(NamedTuple):
+    """What every method gets beside its parameters."""
+
+    cluster: RunningCluster
+    descriptors: tuple[int, ...]
+    connection: socket.socket
+    progress: Callable[[str], None]
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Resources to apply."""
+
+    resources: list[AnyResource]
+
+
+class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys of resources to delete."""
+
+    keys: list[Key]
+
+
+class OneNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A node."""
+
+    node: str
+
+
+class Sequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A sequence number; 0 is the last one."""
+
+    seq: int = 0
+
+
+class Probes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Probes, to be sent once `seq` is enforced (0: the last one)."""
+
+    probes: list[Probe]
+    seq: int = 0
+
+
+class OneProbe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One probe, to be sent once `seq` is enforced (0: the last one)."""
+
+    probe: Probe
+    seq: int = 0
+
+
+class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A command to run in a pod; stdin, stdout and stderr travel beside the request."""
+
+    endpoint: str
+    argv: list[str]
+    folder: str
+
+
+def _status(call: Call, _: Nothing) -> dict[str, Any]:
+    cluster = call.cluster
+    return {
+        "name": cluster.spec.name,
+        "topology": cluster.state.topology,
+        "dataplane": cluster.spec.dataplane,
+        "encryption": cluster.state.encryption,
+        "log": cluster.log_path,
+        "seq": cluster.state.seq,
+        "enforced": {name: agent.enforced for name, agent in cluster.agents.items()},
+        "nodes": sorted(cluster.agents),
+        "hosts": sorted(host.name for host in cluster.state.hosts.values() if not host.is_node),
+        "failed": sorted(cluster.state.failed_nodes),
+        "pods": len(cluster.state.endpoints),
+    }
+
+
+def _changed(call: Call, decision: Decision) -> dict[str, Any]:
+    return {"seq": call.cluster.state.seq, "outcomes": [str(outcome) for outcome in decision.outcomes]}
+
+
+def _apply(call: Call, params: Resources) -> dict[str, Any]:
+    return _changed(call, call.cluster.apply(params.resources))
+
+
+def _delete(call: Call, params: Keys) -> dict[str, Any]:
+    return _changed(call, call.cluster.delete(params.keys))
+
+
+def _fail_node(call: Call, params: OneNode) -> dict[str, Any]:
+    return _changed(call, call.cluster.fail_node(params.node))
+
+
+def _recover_node(call: Call, params: OneNode) -> dict[str, Any]:
+    return _changed(call, call.cluster.recover_node(params.node))
+
+
+def _wait(call: Call, params: Sequence) -> int:
+    return call.cluster.wait(params.seq or call.cluster.state.seq)
+
+
+def _probe_many(call: Call, params: Probes) -> Any:  # noqa: ANN401
+    return call.cluster.probe_many(params.probes, params.seq or call.cluster.state.seq)
+
+
+def _explain(call: Call, params: OneProbe) -> Any:  # noqa: ANN401
+    return explain(call.cluster, params.probe, params.seq or call.cluster.state.seq)
+
+
+def _watch(call: Call, params: Probes) -> Any:  # noqa: ANN401
+    return watch(call.cluster, params.probes, params.seq or call.cluster.state.seq)
+
+
+def _execute(call: Call, params: Execution) -> int:
+    return execute(call.cluster, params.endpoint, params.argv, params.folder, call.descriptors, call.connection)
+
+
+def _counters(call: Call, _: Nothing) -> dict[str, list[tuple[RuleRef, Counter]]]:
+    return {name: sorted(agent.counters().items(), key=str) for name, agent in call.cluster.agents.items()}
+
+
+def _programs(call: Call, _: Nothing) -> dict[str, str]:
+    return {name: digest(program) for name, program in call.cluster.programs.items()}
+
+
+def _shutdown(_call: Call, _: Nothing) -> float:
+    return time.time()
+
+
+METHODS: dict[str, tuple[type[Any], Callable[[Call, Any], Any]]] = {
+    "status": (Nothing, _status),
+    "apply": (Resources, _apply),
+    "delete": (Keys, _delete),
+    "fail_node": (OneNode, _fail_node),
+    "recover_node": (OneNode, _recover_node),
+    "wait": (Sequence, _wait),
+    "probe_many": (Probes, _probe_many),
+    "explain": (OneProbe, _explain),
+    "watch": (Probes, _watch),
+    "execute": (Execution, _execute),
+    "counters": (Nothing, _counters),
+    "programs": (Nothing, _programs),
+    "shutdown": (Nothing, _shutdown),
+}

@@ -1,0 +1,66 @@
+"""From a spec to a running cluster, inside the sandbox: log, fabric, nodes, first state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from encryption.available import require
+from reference.log import EventLog
+from topologies.description import Topology, hosts
+from topologies.fabric import Fabric
+
+from emulator.cluster import RunningCluster
+from emulator.dataplane import DATAPLANES
+from emulator.spec import ClusterSpec
+from reference import commands
+from reference.errors import InvalidInputError
+from reference.state import State, fold
+from topologies import TOPOLOGIES
+
+PRIVATE_LOG = Path("/run/muslin/log.db")  # in the sandbox's own tmpfs: gone with it
+
+
+def build(spec: ClusterSpec, progress: Callable[[str], None]) -> RunningCluster:
+    """Bring the cluster up and return once every node enforces its first state.
+
+    Raises:
+        InvalidInputError: no such topology or dataplane.
+        EnvironmentLacksError: the machine lacks something; says what and how to get it.
+    """
+    topology = describe(spec)
+    if spec.encryption:
+        require()
+    progress(f"building the fabric: {spec.nodes} nodes, topology {spec.topology}")
+    fabric = Fabric(topology)
+    fabric.start()
+    progress("opening the event log")
+    log, state = _open_log(spec, topology)
+    cluster = RunningCluster(spec, log, fabric, state)
+    if spec.encryption and not state.encryption:
+        cluster.encrypt()
+    progress("programming the nodes")
+    cluster.start()
+    cluster.wait(cluster.state.seq)
+    return cluster
+
+
+def describe(spec: ClusterSpec) -> Topology:
+    """The topology a spec names; its dataplane is checked too."""
+    if spec.topology not in TOPOLOGIES:
+        raise InvalidInputError(f"topology {spec.topology!r} is not known; there are {', '.join(sorted(TOPOLOGIES))}")
+    if spec.dataplane not in DATAPLANES:
+        raise InvalidInputError(f"dataplane {spec.dataplane!r} is not known; there are {', '.join(sorted(DATAPLANES))}")
+    return TOPOLOGIES[spec.topology](spec.nodes)
+
+
+def _open_log(spec: ClusterSpec, topology: Topology) -> tuple[EventLog, State]:
+    """A fresh log that begins with the cluster's creation, or with the history that is replayed."""
+    log = EventLog.create(Path(spec.log) if spec.log else PRIVATE_LOG)
+    if spec.replay:
+        with EventLog.open(Path(spec.replay), readonly=True) as source:
+            log.adopt(source.records(upto=spec.replay_at or None))
+        return log, log.state()
+    decision = commands.bootstrap(spec.name, spec.topology, spec.dataplane, hosts(topology), now=time.time())
+    return log, fold(log.append(decision.drafts, time.time()))

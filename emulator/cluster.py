@@ -1,0 +1,173 @@
+"""The cluster inside its supervisor: commands become events, events become programs, programs become kernels.
+
+One lock orders commands; one thread converges. A command returns when its events are durable; `wait` returns when
+every node has acknowledged them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from immutables import Map
+from reference.commands import Decision
+from reference.log import EventLog
+from reference.program.compile import Compiler
+from reference.routes import block_owners
+from topologies.fabric import Fabric
+
+from emulator.namespaces import NetworkNamespace
+from emulator.node import NodeAgent
+from emulator.probe.sockets import Prober
+from emulator.probe.types import Outcome, Probe
+from emulator.spec import ClusterSpec
+from reference import commands
+from reference.errors import InvalidInputError, MuslinError
+from reference.program.types import NodeProgram, digest
+from reference.resources import AnyResource, Key
+from reference.state import State, evolve
+
+PATIENCE = 60.0  # seconds a node may take to enforce a state before waiting for it fails
+
+
+class RunningCluster:
+    """Everything inside one sandbox. Make it inside the sandbox, in its first process."""
+
+    def __init__(self, spec: ClusterSpec, log: EventLog, fabric: Fabric, state: State) -> None:
+        """Take over a fabric that is up and a log whose end is `state`."""
+        self.spec = spec
+        self.log = log
+        self.state = state
+        self._fabric = fabric
+        self._compiler = Compiler()
+        self._programs: Map[str, NodeProgram] = Map()
+        self._commands = threading.Lock()
+        self._progress = threading.Condition()  # notified when a node acknowledges, or fails
+        self._wanted = threading.Event()
+        self._failure: MuslinError | None = None
+        self._ending = False
+        self.agents = {
+            host.name: NodeAgent(host, fabric.namespace(host.name), spec.dataplane)
+            for host in state.hosts.values()
+            if host.is_node
+        }
+        self._probing = threading.Lock()
+        self._prober = Prober(self.namespace_of, [agent.drops for agent in self.agents.values()])
+        self._converger = threading.Thread(target=self._converge_forever, name="converge", daemon=True)
+        self._converger.start()
+
+    # -- commands --------------------------------------------------------------------------------------------------
+
+    def change(self, decide: Callable[[State], Decision], actor: str = "user") -> Decision:
+        """Decide on the current state, make the events durable, and have them enforced in the background."""
+        with self._commands:
+            decision = decide(self.state)
+            if decision.drafts:
+                records = self.log.append(decision.drafts, time.time())
+                state = self.state
+                for record in records:
+                    state = evolve(state, record)
+                self.state = state
+                self._wanted.set()
+            return decision
+
+    def apply(self, resources: Sequence[AnyResource]) -> Decision:
+        """Apply resources, all or none."""
+        return self.change(lambda state: commands.apply(state, resources, now=time.time()))
+
+    def delete(self, keys: Sequence[Key]) -> Decision:
+        """Delete resources, all or none."""
+        return self.change(lambda state: commands.delete(state, keys, now=time.time()))
+
+    def fail_node(self, node: str) -> Decision:
+        """Cut a node off the fabric."""
+        decision = self.change(lambda state: commands.fail_node(state, node, now=time.time()))
+        self._fabric.fail(node)
+        return decision
+
+    def recover_node(self, node: str) -> Decision:
+        """Put a failed node back."""
+        decision = self.change(lambda state: commands.recover_node(state, node, now=time.time()))
+        self._fabric.recover(node)
+        return decision
+
+    def encrypt(self) -> Decision:
+        """Encrypt pod traffic between nodes: every node makes a key and publishes its public half (WG-1)."""
+        keys = {name: agent.public_key() for name, agent in self.agents.items()}
+        return self.change(lambda state: commands.enable_encryption(state, "wireguard", keys, now=time.time()))
+
+    # -- convergence -----------------------------------------------------------------------------------------------
+
+    def _converge_forever(self) -> None:
+        while self._wanted.wait() and not self._ending:
+            self._wanted.clear()
+            try:
+                self._converge(self.state)
+            except MuslinError as error:
+                self._report(error)
+            except Exception as error:  # noqa: BLE001 - whatever broke, waiting callers must hear of it
+                self._report(MuslinError(f"enforcing event {self.state.seq} failed: {type(error).__name__}: {error}"))
+
+    def _converge(self, state: State) -> None:
+        """Make every node enforce `state`; nodes work side by side."""
+        programs = self._compiler.compile(state)
+        self._fabric.set_block_routes(dict(block_owners(state)))
+        pending = {name: agent.converge(state, programs[name]) for name, agent in self.agents.items()}
+        for name, future in pending.items():
+            future.result()
+            changed = self._programs.get(name)
+            if changed is None or digest(changed) != digest(programs[name]):
+                self.log.observe(name, state.seq, digest(programs[name]), time.time())
+            with self._progress:
+                self.agents[name].enforced = state.seq
+                self._progress.notify_all()
+        self._programs = programs
+        with self._progress:
+            self._failure = None
+
+    def _report(self, error: MuslinError) -> None:
+        with self._progress:
+            self._failure = error
+            self._progress.notify_all()
+
+    @property
+    def enforced(self) -> int:
+        """The sequence number every node has acknowledged."""
+        return min((agent.enforced for agent in self.agents.values()), default=self.state.seq)
+
+    def wait(self, seq: int) -> int:
+        """Return once every node enforces event `seq`.
+
+        Raises:
+            MuslinError: a node cannot enforce it; says why.
+        """
+        if seq > self.state.seq:
+            raise InvalidInputError(f"event {seq} does not exist; the log ends at {self.state.seq}")
+        deadline = time.monotonic() + PATIENCE
+        with self._progress:
+            while self.enforced < seq:
+                if self._failure is not None:
+                    raise self._failure
+                if not self._progress.wait(deadline - time.monotonic()):
+                    late = [name for name, agent in self.agents.items() if agent.enforced < seq]
+                    raise MuslinError(f"{', '.join(late)} did not enforce event {seq} within {PATIENCE:.0f} s")
+            return self.enforced
+
+    # -- questions -------------------------------------------------------------------------------------------------
+
+    def namespace_of(self, name: str) -> NetworkNamespace:
+        """The network namespace of a pod ("namespace/pod"), a node or an outside host."""
+        if "/" not in name:
+            return self._fabric.namespace(name)
+        namespace, _, pod = name.partition("/")
+        endpoint = self.state.endpoints.get((namespace, pod))
+        if endpoint is None:
+            raise InvalidInputError(f"there is no running pod {name}")
+        return self.agents[endpoint.node].pod_namespace(endpoint)
+
+    def probe_many(self, probes: Sequence[Probe], seq: int) -> list[Outcome]:
+        """Probe once `seq` is enforced; one batch at a time, since batches share the drop listeners."""
+        self.wait(seq)
+        with self._probing:
+            return self._prober.probe_many(self.state, probes, self.enforced)

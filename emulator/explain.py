@@ -1,0 +1,21 @@
+"""Explain one flow: trace it through every node's kernel while it is probed, and put the oracle's walk beside it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from emulator.cluster import RunningCluster
+from emulator.explanation import Explanation
+from emulator.probe.types import Probe
+from reference.policy import evaluate
+
+
+def explain(cluster: RunningCluster, probe: Probe, seq: int) -> Explanation:
+    """Send one probe with tracing on at every node it may cross."""
+    cluster.wait(seq)
+    packet = cluster.packet_of(probe)
+    with ExitStack() as stack:
+        traces = [stack.enter_context(agent.tracing(packet)) for agent in cluster.agents.values()]
+        outcome = cluster.probe_many([probe], seq)[0]
+        steps = [step for trace in traces for step in trace.steps()]
+    return Explanation(verdict=evaluate(cluster.state, outcome.packet), outcome=outcome, steps=tuple(steps))

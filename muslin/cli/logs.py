@@ -1,0 +1,177 @@
+"""`muslin log` and `replay`: the event log, read and replayed."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from muslin.cli import output
+from muslin.cli.clusters import only_name
+
+if TYPE_CHECKING:
+    from reference.log import EventLog
+
+    from reference.events import Record
+
+POLL = 0.2  # seconds between looks at the log when following it
+
+
+def _line(record: Record) -> str:
+    moment = datetime.fromtimestamp(record.time, UTC).strftime("%H:%M:%S.%f")[:-3]
+    return f"{record.seq:>6}  {moment}  {record.actor:<10}  {_summary(record.event)}"
+
+
+def _summary(event: Any) -> str:  # noqa: ANN401 - any event
+    kind = type(event).__name__
+    if kind == "ResourceApplied":
+        return f"{kind} {event.resource.key}"
+    if kind == "ResourceDeleted":
+        return f"{kind} {event.key}"
+    if kind == "EndpointCreated":
+        return f"{kind} {event.endpoint.name} on {event.endpoint.node}: {', '.join(event.endpoint.addresses)}"
+    if kind == "HostAttached":
+        return f"{kind} {event.host.name}: {', '.join(event.host.addresses)}"
+    fields = (f"{name}={getattr(event, name)}" for name in event.__struct_fields__ if getattr(event, name))
+    return f"{kind} {' '.join(fields)}"
+
+
+@click.command()
+@click.argument("path", required=False, metavar="[LOG]", type=click.Path(path_type=Path))
+@click.option("--follow", is_flag=True, help="Keep printing events as they happen, until Ctrl-C.")
+@click.option("--at", type=int, metavar="SEQ", help="Show the state at this event instead of the events.")
+@output.name_option
+@output.json_option
+def log(path: Path | None, follow: bool, at: int | None, name: str | None, as_json: bool) -> int:
+    """Show the events of a running cluster, or of a log file.
+
+    \b
+    muslin log --follow
+    muslin log --at 42
+    muslin log saved.db --json
+    """
+    from reference.log import EventLog
+
+    with EventLog.open(path or _log_of(only_name(name)), readonly=True) as opened:
+        if at is not None:
+            _show_state(opened, at, as_json)
+            return 0
+        last = _show(opened, 0, as_json)
+        while follow:
+            time.sleep(POLL)
+            last = _show(opened, last, as_json)
+    return 0
+
+
+def _log_of(name: str) -> Path:
+    from emulator.api.client import Client
+
+    client = Client(name)
+    try:
+        return Path(client.call("status")["log"])
+    finally:
+        client.close()
+
+
+def _show(log: EventLog, after: int, as_json: bool) -> int:
+    for record in log.records(after=after):
+        click.echo(msgspec.json.encode(record).decode() if as_json else _line(record))
+        after = record.seq
+    return after
+
+
+def _summary_of(log: EventLog, at: int | None) -> dict[str, Any]:
+    from reference.program.compile import Compiler
+
+    from reference.program.types import digest
+    from reference.state import state_digest
+
+    state = log.state(at)
+    return {
+        "seq": state.seq,
+        "state": state_digest(state),
+        "programs": {name: digest(program) for name, program in sorted(Compiler().compile(state).items())},
+        "resources": {kind: len(items) for kind, items in sorted(state.resources.items()) if items},
+        "endpoints": {
+            endpoint.name: {"node": endpoint.node, "addresses": endpoint.addresses}
+            for endpoint in sorted(state.endpoints.values(), key=lambda e: e.name)
+        },
+    }
+
+
+def _show_state(log: EventLog, at: int | None, as_json: bool) -> None:
+    summary = _summary_of(log, at)
+    if as_json:
+        output.print_json(summary)
+        return
+    click.echo(f"state at event {summary['seq']}  {summary['state']}")
+    for node, program in summary["programs"].items():
+        click.echo(f"program of {node}  {program}")
+    for kind, count in summary["resources"].items():
+        click.echo(f"{count:>6}  {kind}")
+    for name, endpoint in summary["endpoints"].items():
+        click.echo(f"        {name} on {endpoint['node']}: {', '.join(endpoint['addresses'])}")
+
+
+@click.command()
+@click.argument("path", metavar="LOG", type=click.Path(path_type=Path))
+@click.option("--at", type=int, metavar="SEQ", help="Replay up to this event; by default to the end.")
+@click.option("--verify", is_flag=True, help="Check the hash chain, and every program that was ever enforced.")
+@click.option("--up", "name", metavar="NAME", help="Bring up a cluster in that state, in a new sandbox.")
+@output.json_option
+def replay(path: Path, at: int | None, verify: bool, name: str | None, as_json: bool) -> int:
+    """Replay an event log: the same state and the same programs, byte for byte.
+
+    With --verify every event's hash is checked, the history is folded from its first event, and the program of
+    every node is compiled again wherever the log says one was enforced; exit code 1 if one differs.
+
+    \b
+    muslin replay saved.db --verify
+    muslin replay saved.db --at 42 --up yesterday
+    """
+    from reference.log import EventLog
+    from reference.replay import verify_programs
+
+    with EventLog.open(path, readonly=True) as opened:
+        differences: list[str] = []
+        if verify:
+            opened.verify()
+            differences = verify_programs(opened, at)
+        if name:
+            _bring_up(opened, path, at, name)
+        if as_json:
+            output.print_json(
+                {**_summary_of(opened, at), "verified": verify and not differences, "differences": differences}
+            )
+        else:
+            _show_state(opened, at, as_json=False)
+            for difference in differences:
+                click.echo(difference, err=True)
+            if verify and not differences:
+                click.echo("verified: every hash, and every program that was enforced")
+    return 1 if differences else 0
+
+
+def _bring_up(log: EventLog, path: Path, at: int | None, name: str) -> None:
+    from emulator.launch import launch
+    from emulator.spec import ClusterSpec
+
+    state = log.state(at)
+    nodes = sum(host.is_node for host in state.hosts.values())
+    launch(
+        ClusterSpec(
+            name=name,
+            topology=state.topology,
+            nodes=nodes,
+            dataplane=state.dataplane,
+            replay=str(path.resolve()),
+            replay_at=state.seq,
+        ),
+        output.progress,
+    )
+    output.end_progress()
+    click.echo(f"cluster {name} is up at event {state.seq}", err=True)
