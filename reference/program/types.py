@@ -8,6 +8,7 @@ Both address families live in one program. A set, a net or a rule with `family` 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 import msgspec
@@ -161,3 +162,8 @@ def encode(program: NodeProgram) -> bytes:
             pools=sorted(program.pools),
         )
     )
+
+
+def digest(program: NodeProgram) -> str:
+    """SHA-256 of the canonical bytes, in hex."""
+    return hashlib.sha256(encode(program)).hexdigest()
