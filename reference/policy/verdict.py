@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Literal
 
 import msgspec
@@ -10,6 +12,7 @@ from reference.packet import Packet
 
 SideName = Literal["egress", "ingress"]
 HitAction = Literal["allow", "deny", "pass"]
+PROFILE_TIER = "__PROFILE__"  # the tier of a profile's hits (FL-5)
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,4 +82,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     def explain(self) -> str:
         """The whole walk as text for a terminal, ending in the verdict."""
-        raise NotImplementedError
+        lines = [str(self.packet), f"from {self.source} to {self.destination}"]
+        for side in self.trace:
+            lines += ["", f"{side.direction} at {side.endpoint}", *_step_lines(side)]
+            lines += [f"  = {side.reason}", *(f"    {hit}" for hit in side.hit_strings())]
+        return "\n".join([*lines, "", f"{'ALLOWED' if self.allowed else 'DENIED'}: {self.reason}", ""])
+
+
+def _step_lines(side: Side) -> Iterator[str]:
+    """The steps under the tier and the policy they are about."""
+    for tier, steps in groupby(side.steps, key=lambda step: step.tier):
+        yield "  profiles" if tier == PROFILE_TIER else f"  tier {tier}"
+        for policy, members in groupby(steps, key=lambda step: step.policy):
+            if policy:
+                yield f"    {policy}"
+            yield from (f"{'      ' if policy else '    '}{step.text}" for step in members)

@@ -1,0 +1,186 @@
+"""One side of a Calico rule: does an address fit it, and which field says no (RULE-1, RULE-5 … RULE-10, RULE-13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from reference.endpoints import Family
+from reference.policy.peers import Owner, Party
+from reference.resources.calico import EntityRule
+from reference.selectors import All, And, Global, Node, Not, NotEquals, NotIn, Or, Selector, parse
+
+Keep = Callable[[Owner], bool]
+
+
+class Nets:
+    """A list of CIDRs, cut down to one family when a packet asks (RULE-13)."""
+
+    __slots__ = ("_ranges", "texts")
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self.texts = texts
+        self._ranges: dict[Family, list[tuple[int, int]]] = {4: [], 6: []}
+        for text in texts:
+            net = ip_network(text, strict=False)
+            bounds = (int(net.network_address), int(net.broadcast_address))
+            self._ranges[4 if net.version == 4 else 6].append(bounds)
+
+    def speak_of(self, family: Family) -> bool:
+        """Report whether any of the list is of the family."""
+        return bool(self._ranges[family])
+
+    def contain(self, party: Party) -> bool:
+        """Report whether the address is in one of the nets."""
+        number = party.number
+        return any(low <= number <= high for low, high in self._ranges[party.family])
+
+
+class Ports:
+    """A `ports` or `notPorts` list: numbers, ranges and names (RULE-5)."""
+
+    __slots__ = ("names", "ranges", "texts")
+
+    def __init__(self, entries: tuple[int | str, ...]) -> None:
+        self.texts = tuple(map(str, entries))
+        bounds = [_port_range(entry) for entry in self.texts]
+        self.ranges = tuple(pair for pair in bounds if pair is not None)
+        self.names = frozenset(text for text, pair in zip(self.texts, bounds, strict=True) if pair is None)
+
+    def contain(self, port: int, protocol: int, holders: list[Owner]) -> bool:
+        """Report whether the port is in the list; names are those the holders declare (RULE-6)."""
+        if any(low <= port <= high for low, high in self.ranges):
+            return True
+        return bool(self.names) and any(
+            declared.port == port and declared.protocol == protocol and declared.name in self.names
+            for holder in holders
+            if holder.endpoint is not None
+            for declared in holder.endpoint.ports
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A field that narrows down which owners of the address count."""
+
+    field: str
+    keep: Keep
+
+
+class Entity:
+    """One side of a rule, prepared. Fields are tried in a fixed order; the first that fails is the reason."""
+
+    __slots__ = ("_filters", "_lone_not", "_nets", "_not_nets", "_not_ports", "_ports", "_services", "rule", "trivial")
+
+    def __init__(self, rule: EntityRule, namespace: str) -> None:
+        self.rule = rule
+        self.trivial = rule == EntityRule()  # nothing asked: every address fits
+        self._nets = Nets(rule.nets) if rule.nets else None
+        self._not_nets = Nets(rule.not_nets) if rule.not_nets else None
+        self._ports = Ports(rule.ports) if rule.ports else None
+        self._not_ports = Ports(rule.not_ports) if rule.not_ports else None
+        self._services = rule.services is not None
+        filters = _filters(rule, namespace)
+        self._lone_not = parse(rule.not_selector) if rule.not_selector and not filters else None
+        if rule.not_selector and filters:  # combined: an owner that is in the one and not in the other (RULE-7)
+            filters.append(Filter("notSelector", _unless(parse(rule.not_selector))))
+        self._filters = tuple(filters)
+
+    def miss(self, party: Party, port: int, protocol: int) -> str | None:
+        """The first field the address or port does not fit, or None when all fit."""
+        if self.trivial:
+            return None
+        return self._miss_by_nets(party) or self._miss_by_owners(party, port, protocol)
+
+    def _miss_by_nets(self, party: Party) -> str | None:
+        nets, not_nets = self._nets, self._not_nets
+        if nets is not None and not nets.contain(party):
+            return "nets"
+        # A list that says nothing of this family takes the whole rule out of it, negated ones too (RULE-13).
+        if not_nets is not None and (not not_nets.speak_of(party.family) or not_nets.contain(party)):
+            return "notNets"
+        return None
+
+    def _miss_by_owners(self, party: Party, port: int, protocol: int) -> str | None:
+        owners = list(party.owners)
+        for narrow in self._filters:
+            owners = [owner for owner in owners if narrow.keep(owner)]
+            if not owners:
+                return narrow.field
+        if self._lone_not is not None and any(self._lone_not.matches(owner.labels) for owner in owners):
+            return "notSelector"  # addresses of nobody pass (RULE-7)
+        if self._services:
+            return "services"  # no EndpointSlice is known, so the set is empty (RULE-12)
+        if self._ports is not None and not self._ports.contain(port, protocol, owners):
+            return "ports"
+        if self._not_ports is not None and self._not_ports.contain(port, protocol, owners):
+            return "notPorts"
+        return None
+
+
+def _filters(rule: EntityRule, namespace: str) -> list[Filter]:
+    """The positive restrictions on who owns the address, in the order they are tried (RULE-9, RULE-10)."""
+    accounts = rule.service_accounts
+    filters: list[Filter] = []
+    if rule.namespace_selector:
+        filters.append(Filter("namespaceSelector", in_namespaces(parse(rule.namespace_selector))))
+    elif namespace and (rule.selector or rule.not_selector or (accounts and (accounts.names or accounts.selector))):
+        filters.append(Filter("namespace", lambda owner: owner.namespace == namespace))
+    if accounts and accounts.selector:
+        filters.append(Filter("serviceAccounts", _account_labels(parse(accounts.selector))))
+    if accounts and accounts.names:
+        names = frozenset(accounts.names)
+        filters.append(Filter("serviceAccounts", lambda owner: owner.service_account in names))
+    if rule.selector:
+        selector = parse(rule.selector)
+        filters.append(Filter("selector", lambda owner: selector.matches(owner.labels)))
+    return filters
+
+
+def in_namespaces(selector: Selector) -> Keep:
+    """Is the owner in a namespace the selector picks?
+
+    `all()` means "in any namespace" and `global()` "in none" (RULE-9). A negative selector holds for what is in none too.
+    """
+    if isinstance(selector.node, Global):
+        return lambda owner: not owner.namespace
+    without = holds_of_nothing(selector.node)
+    return lambda owner: selector.matches(owner.namespace_labels) if owner.namespace else without
+
+
+def of_accounts(selector: Selector) -> Keep:
+    """Is the owner run as a service account the selector picks? `all()` means "as any service account" (RULE-11)."""
+    without = holds_of_nothing(selector.node)
+    return lambda owner: selector.matches(owner.account_labels) if owner.service_account else without
+
+
+def holds_of_nothing(node: Node) -> bool:
+    """Report whether a selector holds where there is nothing to select: no labels, and `all()` is not met."""
+    match node:
+        case Not(operand):
+            return not holds_of_nothing(operand)
+        case And(operands):
+            return all(map(holds_of_nothing, operands))
+        case Or(operands):
+            return any(map(holds_of_nothing, operands))
+        case All():
+            return False
+        case _:
+            return isinstance(node, NotEquals | NotIn | Global)
+
+
+def _account_labels(selector: Selector) -> Keep:
+    # In a rule, unlike in a policy's own selector, `all()` keeps meaning everything (RULE-10).
+    return lambda owner: selector.matches(owner.account_labels)
+
+
+def _unless(selector: Selector) -> Keep:
+    return lambda owner: not selector.matches(owner.labels)
+
+
+def _port_range(text: str) -> tuple[int, int] | None:
+    low, _, high = text.partition(":")
+    if not low.isdigit() or (high and not high.isdigit()):
+        return None
+    return int(low), int(high or low)

@@ -1,0 +1,116 @@
+"""Calico rules: does a rule match a packet, and if not, the one field that made it miss (2b).
+
+Fields are tried in a fixed order: the packet's own (ipVersion, protocol, ICMP), then source, then destination.
+A miss is named by a plain string, so that a verdict without text costs nothing; `why` makes the text when asked.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reference.packet import protocol_name, protocol_number
+from reference.policy.entities import Entity
+from reference.policy.question import Question
+from reference.policy.wording import entity_reason
+from reference.resources.calico import Action, ICMPFields, Rule
+
+_IMPLIED_FAMILY = {1: 4, 58: 6}  # RULE-4: ICMP is IPv4's, ICMPv6 IPv6's
+
+
+class PolicyRule(Protocol):
+    """What the walk needs of a rule, whatever kind of policy it comes from."""
+
+    index: int  # of the user's rule, from 0
+    action: Action
+
+    def miss(self, question: Question) -> str | None:
+        """The name of the first field that does not match, or None when the rule matches."""
+
+    def why(self, field: str, question: Question) -> str:
+        """The reason of a miss for people: "destination port 443 is not in 80, 8080-8090"."""
+
+
+class CalicoRule:
+    """A rule of a Calico policy or profile, prepared. `http` is not seen at this layer (RULE-15)."""
+
+    __slots__ = ("_family", "_not_protocol", "_protocol", "action", "destination", "index", "rule", "source")
+
+    def __init__(self, rule: Rule, index: int, namespace: str) -> None:
+        self.index = index
+        self.action = rule.action
+        self.rule = rule
+        self._protocol = None if rule.protocol is None else protocol_number(rule.protocol)
+        self._not_protocol = None if rule.not_protocol is None else protocol_number(rule.not_protocol)
+        self._family = rule.ip_version
+        self.source = Entity(rule.source, namespace)
+        self.destination = Entity(rule.destination, namespace)
+
+    def miss(self, question: Question) -> str | None:
+        """The name of the first field that does not match, or None (RULE-1)."""
+        field = self.miss_by_packet(question)
+        if field is not None:
+            return field
+        field = self.source.miss(question.source, question.source_port, question.protocol)
+        if field is not None:
+            return f"source.{field}"
+        field = self.destination.miss(question.destination, question.destination_port, question.protocol)
+        return None if field is None else f"destination.{field}"
+
+    def miss_by_packet(self, question: Question) -> str | None:
+        """The same for the fields that look at neither end: these need no owner of any address."""
+        protocol, family = self._protocol, self._family
+        if family is not None and family != question.family:
+            return "ipVersion"
+        if protocol is not None:
+            if protocol != question.protocol:
+                return "protocol"
+            if _IMPLIED_FAMILY.get(protocol, question.family) != question.family:
+                return "protocol family"
+        if self._not_protocol == question.protocol:
+            return "notProtocol"
+        if self.rule.icmp is not None and not _icmp_matches(self.rule.icmp, question):
+            return "icmp"
+        if self.rule.not_icmp is not None and _icmp_matches(self.rule.not_icmp, question):
+            return "notICMP"
+        return None
+
+    def why(self, field: str, question: Question) -> str:
+        """The reason of a miss for people."""
+        side, _, name = field.partition(".")
+        if side == "source":
+            return entity_reason("source", name, self.rule.source, question.source, question.source_port)
+        if side == "destination":
+            return entity_reason(
+                "destination", name, self.rule.destination, question.destination, question.destination_port
+            )
+        return self._why_of_packet(field, question)
+
+    def _why_of_packet(self, field: str, question: Question) -> str:
+        rule, protocol = self.rule, protocol_name(question.protocol)
+        match field:
+            case "ipVersion":
+                return f"the packet is IPv{question.family}, the rule is for IPv{rule.ip_version}"
+            case "protocol":
+                return f"protocol {protocol} is not {rule.protocol}"
+            case "protocol family":
+                return f"protocol {rule.protocol} implies another address family than IPv{question.family}"
+            case "notProtocol":
+                return f"protocol {protocol} is excluded by notProtocol"
+        fields = rule.icmp if field == "icmp" else rule.not_icmp
+        seen = f"{protocol} type {question.icmp_type} code {question.icmp_code}"
+        return f"{seen} is {'not ' if field == 'icmp' else ''}{_icmp_text(fields)}"
+
+
+def _icmp_matches(fields: ICMPFields, question: Question) -> bool:
+    """Type alone, or type and code (RULE-3)."""
+    if question.protocol not in _IMPLIED_FAMILY:
+        return False
+    if fields.type is not None and fields.type != question.icmp_type:
+        return False
+    return fields.code is None or fields.code == question.icmp_code
+
+
+def _icmp_text(fields: ICMPFields | None) -> str:
+    if fields is None or fields.type is None:
+        return "any ICMP"
+    return f"type {fields.type}" + (f" code {fields.code}" if fields.code is not None else "")
