@@ -1,0 +1,85 @@
+"""Whole clusters as lists of resources, in an order in which they may be applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import strategies as st
+
+from property_tests.strategies.choices import Choices, drawn
+from property_tests.strategies.kubernetes import kubernetes_policy
+from property_tests.strategies.policies import (
+    BUILT_IN_TIERS,
+    OWN_TIERS,
+    global_network_policy,
+    network_policy,
+    profile,
+    tier,
+)
+from property_tests.strategies.resources import (
+    global_network_set,
+    namespace,
+    network_set,
+    node,
+    pod,
+    pools,
+    service_account,
+)
+from property_tests.strategies.vocabulary import NAMESPACES, NODES
+from reference.resources import AnyResource
+
+Cluster = list[AnyResource]
+PolicyGenerator = Callable[[Choices, int, tuple[str, ...]], AnyResource]
+
+
+def cluster(choices: Choices) -> Cluster:
+    """A cluster: surroundings, pods, tiers and policies."""
+    return [*surroundings(choices), *policies(choices)]
+
+
+def surroundings(choices: Choices) -> Cluster:
+    """Everything policies speak about, and no policy: pods are open to each other."""
+    nodes = tuple(choices.some(NODES, 0, 2))
+    return [
+        *(node(name) for name in nodes),
+        *(pools() if choices.chance(75) else ()),  # otherwise the default pools come to be
+        *(namespace(choices, name) for name in choices.some(NAMESPACES, 0, 2)),  # otherwise implicit
+        *(service_account(choices, "bot", place) for place in choices.some(NAMESPACES, 0, 2)),
+        *(network_set(choices, f"ns{number}") for number in range(choices.pick((0, 0, 1)))),
+        *(global_network_set(choices, f"gns{number}") for number in range(choices.pick((0, 0, 1)))),
+        *(pod(choices, number, nodes) for number in range(choices.integer(2, 5))),
+    ]
+
+
+def policies(choices: Choices) -> Cluster:
+    """Tiers and policies of all kinds."""
+    own = tuple(choices.some(OWN_TIERS, 0, 2))
+    tiers = ("default", *own, *own, *(choices.some(BUILT_IN_TIERS, 0, 3)))
+    found: Cluster = [tier(choices, name) for name in own]
+    if choices.chance(5):
+        found.append(profile(choices, "extra"))
+    for number in range(choices.integer(1, 4)):
+        generate = choices.pick(_POLICIES)
+        found.append(generate(choices, number, tiers))
+    return found
+
+
+def _calico(choices: Choices, number: int, tiers: tuple[str, ...]) -> AnyResource:
+    return network_policy(choices, f"np{number}", tiers)
+
+
+def _global(choices: Choices, number: int, tiers: tuple[str, ...]) -> AnyResource:
+    return global_network_policy(choices, f"gnp{number}", tiers)
+
+
+def _kubernetes(choices: Choices, number: int, tiers: tuple[str, ...]) -> AnyResource:
+    del tiers  # Kubernetes policies live in tier default (K8S-6)
+    return kubernetes_policy(choices, f"knp{number}")
+
+
+_POLICIES: tuple[PolicyGenerator, ...] = (_calico, _calico, _global, _global, _kubernetes)
+
+
+def clusters() -> st.SearchStrategy[Cluster]:
+    """Lists of resources that make a cluster; `property_tests.strategies.histories` folds them into states."""
+    return drawn(cluster)
