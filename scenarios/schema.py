@@ -52,6 +52,7 @@ class Expectation(Part, frozen=True):
     oracle: AllPairs | None = None
     encrypted: Flow | None = None  # allowed, and a capture on the fabric shows no such packet in clear
     clear: Flow | None = None  # allowed, and a capture on the fabric shows the packets in clear
+    unreachable: Flow | None = None  # no answer and no drop: the way there is broken, whatever policy says
 
 
 class Step(Part, frozen=True):
@@ -81,3 +82,12 @@ class Scenario(Part, frozen=True):
     manifests: tuple[Manifest, ...] = ()  # applied before the first step
     steps: tuple[Step, ...] = ()
     expect: tuple[Expectation, ...] = ()  # checked after the last step
+
+
+ACTIONS = ("apply", "delete", "fail_node", "recover_node", "wait", "expect")  # of a Step
+EXPECTATIONS = ("allow", "deny", "oracle", "encrypted", "clear", "unreachable")  # of an Expectation
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a scenario file, for editors."""
+    return msgspec.json.schema(Scenario)
