@@ -1,0 +1,172 @@
+"""One outstanding probe: which packets belong to it, what evidence came in, and what that evidence amounts to.
+
+Pure bookkeeping. It opens no socket and reads no clock; `emulator.probe.sockets` feeds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from emulator.dataplane.contract import Drop
+from emulator.probe.types import Outcome, Probe, Result
+from reference.packet import PORTED, PROTOCOLS, Packet
+
+ICMP_PROTOCOLS = frozenset({PROTOCOLS["ICMP"], PROTOCOLS["ICMPv6"]})
+ECHO_REQUEST = {PROTOCOLS["ICMP"]: 8, PROTOCOLS["ICMPv6"]: 128}
+ECHO_REPLY = {PROTOCOLS["ICMP"]: 0, PROTOCOLS["ICMPv6"]: 129}
+
+# Protocol, source, destination, then the two ports; or the ICMP type and code; or nothing.
+FlowKey = tuple[int, str, str, int, int]
+
+
+def flow_key(packet: Packet) -> FlowKey:
+    """The 5-tuple of a packet; ICMP's has the type and code in the place of ports."""
+    first, second = 0, 0
+    if packet.protocol in PORTED:
+        first, second = packet.source_port, packet.destination_port
+    elif packet.protocol in ICMP_PROTOCOLS:
+        first, second = packet.icmp_type or 0, packet.icmp_code or 0
+    return packet.protocol, packet.source, packet.destination, first, second
+
+
+def reply_key(packet: Packet) -> FlowKey | None:
+    """The 5-tuple of the answer to a packet; None when the protocol gives none."""
+    if packet.protocol in PORTED:
+        return packet.protocol, packet.destination, packet.source, packet.destination_port, packet.source_port
+    if packet.protocol in ICMP_PROTOCOLS and packet.icmp_type == ECHO_REQUEST[packet.protocol]:
+        return packet.protocol, packet.destination, packet.source, ECHO_REPLY[packet.protocol], 0
+    return None
+
+
+class Attempt:
+    """A probe under way. Evidence only accumulates; `outcome` weighs all of it at the end."""
+
+    __slots__ = (
+        "answer",
+        "arrived",
+        "drop",
+        "error",
+        "failure",
+        "index",
+        "packet",
+        "probe",
+        "reply_dropped",
+        "sent_at",
+        "settled_at",
+    )
+
+    def __init__(self, index: int, probe: Probe, packet: Packet) -> None:
+        self.index = index
+        self.probe = probe
+        self.packet = packet  # with the real source port once it is known
+        self.sent_at = 0.0
+        self.settled_at: float | None = None
+        self.answer = ""  # the destination answered: how
+        self.error = ""  # a router or the own kernel said it cannot be reached: how
+        self.failure = ""  # it could not even be sent: why
+        self.arrived = False  # seen at the destination, though no answer has come back
+        self.drop: Drop | None = None
+        self.reply_dropped = False
+
+    def dropped(self, drop: Drop, *, reply: bool) -> None:
+        """Take the kernel's word that this packet, or the answer to it, was dropped. The first word counts."""
+        if self.drop is None:
+            self.drop, self.reply_dropped = drop, reply
+
+    @property
+    def settled(self) -> bool:
+        """Report whether there is any evidence yet."""
+        return bool(self.answer or self.error or self.failure or self.drop)
+
+    def weigh(self, deadline: float) -> tuple[Result, str]:
+        """The result and the evidence for it, in words.
+
+        An answer and a drop of the same packet contradict each other: a rule that says it drops and does not, or the
+        reverse. That is never taken for either.
+        """
+        if self.drop is not None:
+            what = "the answer was dropped" if self.reply_dropped else "dropped"
+            dropped = f"{what} on {self.drop.node} by {self.drop.rule}"
+            heard = self.answer or self.error
+            return ("unknown", f"contradiction: {dropped}, and yet: {heard}") if heard else ("denied", dropped)
+        if self.answer:
+            return "allowed", self.answer
+        if self.error:
+            return "unreachable", self.error
+        if self.failure:
+            return "unknown", self.failure
+        but = "it arrived, but " if self.arrived else ""
+        return "unknown", f"{but}no evidence in {deadline:g} s"
+
+    def outcome(self, seq: int, now: float, deadline: float) -> Outcome:
+        """What the probe found, as of `now`."""
+        result, evidence = self.weigh(deadline)
+        took = (now if self.settled_at is None else self.settled_at) - self.sent_at
+        return Outcome(
+            probe=self.probe,
+            packet=self.packet,
+            seq=seq,
+            result=result,
+            evidence=evidence,
+            milliseconds=round(took * 1000, 3),
+            drop=self.drop,
+        )
+
+
+class Outstanding:
+    """The probes under way, indexed by the packets that belong to them."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[int, Attempt] = {}  # in the order they were sent
+        self._flows: dict[FlowKey, list[Attempt]] = {}
+        self._replies: dict[FlowKey, list[Attempt]] = {}
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    def __iter__(self) -> Iterator[Attempt]:
+        return iter(self._attempts.values())
+
+    def add(self, attempt: Attempt) -> None:
+        """Count a probe as under way."""
+        self._attempts[attempt.index] = attempt
+        self._flows.setdefault(flow_key(attempt.packet), []).append(attempt)
+        if (key := reply_key(attempt.packet)) is not None:
+            self._replies.setdefault(key, []).append(attempt)
+
+    def remove(self, attempt: Attempt) -> None:
+        """Forget a probe."""
+        del self._attempts[attempt.index]
+        for table, key in ((self._flows, flow_key(attempt.packet)), (self._replies, reply_key(attempt.packet))):
+            if key is not None:
+                table[key].remove(attempt)
+                if not table[key]:
+                    del table[key]
+
+    def dropped(self, drop: Drop) -> Attempt | None:
+        """Give a drop to the probe it belongs to, if it is one of ours.
+
+        Two ICMP probes of one pair have the same key: a drop then goes to the one without evidence.
+        """
+        key = flow_key(drop.packet)
+        for table, reply in ((self._flows, False), (self._replies, True)):
+            candidates = table.get(key)
+            if candidates:
+                attempt = next((a for a in candidates if a.drop is None), candidates[0])
+                attempt.dropped(drop, reply=reply)
+                return attempt
+        return None
+
+
+def template(packet: Packet) -> Packet:
+    """The packet of a probe before its source port is known: no ports where there are none, and ICMP echo by default."""
+    if packet.protocol in PORTED:
+        return packet
+    if packet.protocol in ICMP_PROTOCOLS:
+        kind = ECHO_REQUEST[packet.protocol] if packet.icmp_type is None else packet.icmp_type
+        return msgspec.structs.replace(
+            packet, source_port=0, destination_port=0, icmp_type=kind, icmp_code=packet.icmp_code or 0
+        )
+    return msgspec.structs.replace(packet, source_port=0, destination_port=0)
