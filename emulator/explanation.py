@@ -23,15 +23,18 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """Both ways, for a terminal."""
-        kernel = [f"  {step.node} {step.chain}: {step.rule or step.text} -> {step.verdict}" for step in self.steps]
         lines = [
             "MODEL",
             self.verdict.explain(),
             "",
             "KERNEL",
-            *kernel,
-            f"  {self.outcome.result.upper()}: {self.outcome.evidence}",
+            self.kernel_text(),
             "",
             "model and kernel agree" if self.agrees else "MODEL AND KERNEL DISAGREE",
         ]
         return "\n".join(lines)
+
+    def kernel_text(self) -> str:
+        """The packet's way through the kernels, a line per rule, and what became of it."""
+        steps = [f"  {step.node} {step.chain}: {step.rule or step.text} -> {step.verdict}" for step in self.steps]
+        return "\n".join([*steps, f"  {self.outcome.result.upper()}: {self.outcome.evidence}"])

@@ -1,30 +1,23 @@
-"""`Cluster`: a real emulated cluster, owned by whoever made it, or borrowed from a supervisor that already runs."""
+"""`Cluster`: a real emulated cluster, owned by whoever made it."""
 
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import msgspec
-from reference.log import EventLog
-
-from emulator.api.client import Client
 from emulator.explanation import Explanation
-from emulator.launch import Lease, launch
 from emulator.probe.types import Outcome, Probe
-from emulator.spec import DEFAULT_DATAPLANE, DEFAULT_NODES, DEFAULT_TOPOLOGY, ClusterSpec
-from reference.errors import RefusedError
-from reference.resources import Key, Resource, manifests
-from reference.state import State, evolve
+from emulator.session import Session
+from emulator.spec import DEFAULT_DATAPLANE, DEFAULT_NODES, DEFAULT_TOPOLOGY
+from reference.resources import Resource, manifests
 
-Source = str | os.PathLike[str] | dict[str, Any] | Resource | Iterable["Source"]
+Source = str | os.PathLike[str] | dict[str, Any] | list[dict[str, Any]]
+Flow = Probe | tuple[str, str, str, int]  # (source, destination, protocol, port)
 
 
-class Cluster:
+class Cluster(Session):
     """A running cluster: real namespaces, real packets.
 
         with muslin.Cluster(nodes=2) as cluster:
@@ -40,154 +33,62 @@ class Cluster:
         topology: str = DEFAULT_TOPOLOGY,
         nodes: int = DEFAULT_NODES,
         dataplane: str = DEFAULT_DATAPLANE,
-        encryption: str = "",
+        encryption: str | None = None,
         name: str = "",
-        log: str | os.PathLike[str] = "",
+        log: str | os.PathLike[str] | None = None,
     ) -> None:
         """Say what it shall be; `with` or `start()` brings it up.
 
-        `log`: where to keep the event log; by default it lives and dies with the cluster.
+        `encryption`: "wireguard", or None. `log`: where to keep the event log; by default it lives and dies with the
+        cluster.
 
         Raises:
             InvalidInputError: a value is out of range or unknown.
         """
-        self.spec = ClusterSpec(
-            name=name or f"c-{uuid.uuid4().hex[:12]}",
+        super().__init__(
             topology=topology,
             nodes=nodes,
             dataplane=dataplane,
-            encryption=encryption,
-            log=str(Path(log).resolve()) if log else "",
-            leased=True,
+            encryption=encryption or "",
+            name=name,
+            log=Path(log) if log else None,
         )
-        self._lease: Lease | None = None
-        self._client: Client | None = None
-        self._log: EventLog | None = None
-        self._state = State()
-        self._last = 0  # the sequence number of our last command
-
-    @classmethod
-    def connect(cls, name: str) -> Self:
-        """A running cluster of this user, by name; it keeps running when this object is closed."""
-        cluster = cls(name=name)
-        cluster._client = Client(name)
-        return cluster
-
-    # -- life ------------------------------------------------------------------------------------------------------
-
-    def start(self, progress: Callable[[str], None] | None = None) -> Self:
-        """Bring it up; returns when every node enforces the first state.
-
-        Raises:
-            EnvironmentLacksError: the machine cannot do it; the message says what is missing.
-        """
-        self._lease = launch(self.spec, progress)
-        self._client = Client(self.spec.name)
-        return self
-
-    def stop(self) -> None:
-        """Take it down (an owned one), or let go of it (a borrowed one). Calling it twice is fine."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-        if self._lease is not None:
-            self._lease.end()
-            self._lease = None
-
-    def __enter__(self) -> Self:
-        return self if self._client is not None else self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    # -- changes ---------------------------------------------------------------------------------------------------
 
     def apply(self, *sources: Source) -> list[str]:
-        """Apply manifests: paths, folders, or dicts. All or nothing. Returns kubectl's lines ("pod/web created").
-
-        Durable when it returns; `wait()` returns when it is enforced, and probes wait by themselves.
+        """Apply manifests: files, folders, or dicts. All or nothing. Returns kubectl's lines ("pod/web created").
 
         Raises:
-            InvalidInputError: a manifest is wrong; says file, line, field. Nothing was applied.
+            InvalidInputError: a manifest is wrong; says file, line and field. Nothing was applied.
         """
-        loaded = manifests.load(*sources)
-        return self.apply_resources([sourced.resource for sourced in loaded])
-
-    def apply_resources(self, resources: Sequence[Resource]) -> list[str]:
-        """Apply resources that are already validated."""
-        return self._change("apply", resources=resources)
+        return self.apply_resources(_resources(sources))
 
     def delete(self, *sources: Source) -> list[str]:
-        """Delete what manifests name. Raises InvalidInputError when one does not exist; nothing is deleted then."""
-        return self.delete_keys([sourced.resource.key for sourced in manifests.load(*sources)])
+        """Delete what manifests name, all or nothing.
 
-    def delete_keys(self, keys: Sequence[Key]) -> list[str]:
-        """Delete resources by key."""
-        return self._change("delete", keys=keys)
-
-    def fail_node(self, node: str) -> None:
-        """Cut a node off the fabric."""
-        self._change("fail_node", node=node)
-
-    def recover_node(self, node: str) -> None:
-        """Put a failed node back on the fabric."""
-        self._change("recover_node", node=node)
-
-    def _change(self, method: str, **params: object) -> list[str]:
-        answer = self.call(method, **params)
-        self._last = answer["seq"]
-        lines: list[str] = answer["outcomes"]
-        return lines
-
-    def wait(self, seq: int = 0) -> int:
-        """Return when every node enforces event `seq` (by default our last change); returns the number enforced."""
-        return int(self.call("wait", seq=seq or self._last))
-
-    # -- questions -------------------------------------------------------------------------------------------------
+        Raises:
+            InvalidInputError: a manifest is wrong, or names what does not exist. Nothing was deleted.
+        """
+        return self.delete_keys([resource.key for resource in _resources(sources)])
 
     def probe(self, source: str, destination: str, protocol: str = "TCP", port: int = 80) -> Outcome:
         """Send one real packet and see what becomes of it, once the last change is enforced."""
-        return self.probe_many([Probe(source=source, destination=destination, protocol=protocol, port=port)])[0]
+        return self.probe_many([(source, destination, protocol, port)])[0]
 
-    def probe_many(self, probes: Iterable[Probe | tuple[str, str, str, int]]) -> list[Outcome]:
+    def probe_many(self, probes: Iterable[Flow]) -> list[Outcome]:
         """Many probes at once, in their order; thousands a second."""
-        asked = [
-            probe
-            if isinstance(probe, Probe)
-            else Probe(source=probe[0], destination=probe[1], protocol=probe[2], port=probe[3])
-            for probe in probes
-        ]
-        return msgspec.convert(self.call("probe_many", probes=asked, seq=self._last), list[Outcome])
+        return super().probe_many(_probe(flow) for flow in probes)
 
-    def explain(self, probe: Probe) -> Explanation:
+    def explain(self, source: str, destination: str, protocol: str = "TCP", port: int = 80) -> Explanation:
         """Model and kernel side by side for one flow."""
-        return msgspec.convert(self.call("explain", probe=probe, seq=self._last), Explanation)
+        return self.explain_probe(_probe((source, destination, protocol, port)))
 
-    def execute(self, pod: str, argv: Sequence[str], descriptors: tuple[int, int, int] = (0, 1, 2)) -> int:
-        """Run a command in a pod's network, with the given stdin, stdout and stderr; returns its exit code."""
-        return int(self.call("execute", endpoint=pod, argv=list(argv), folder=str(Path.cwd()), descriptors=descriptors))
 
-    def call(self, method: str, **params: Any) -> Any:  # noqa: ANN401 - plain JSON values
-        """Call any method of the supervisor's API."""
-        if self._client is None:
-            raise RefusedError("the cluster is not running; use it in a `with` block, or call start()")
-        return self._client.call(method, **params)
+def _resources(sources: Iterable[Source]) -> list[Resource]:
+    return [sourced.resource for sourced in manifests.load(*sources)]
 
-    @property
-    def log(self) -> EventLog:
-        """The event log, opened for reading."""
-        if self._log is None:
-            self._log = EventLog.open(self.call("status")["log"], readonly=True)
-        return self._log
 
-    @property
-    def state(self) -> State:
-        """The state folded from the log, up to its last event."""
-        for record in self.log.records(after=self._state.seq):
-            self._state = evolve(self._state, record)
-        return self._state
+def _probe(flow: Flow) -> Probe:
+    if isinstance(flow, Probe):
+        return flow
+    source, destination, protocol, port = flow
+    return Probe(source=source, destination=destination, protocol=protocol, port=port)

@@ -39,4 +39,4 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     try:
         yield made
     finally:
-        made.stop()
+        made.close()

@@ -99,7 +99,7 @@ class Checker:
         kernel_trace = ""
         if self._explained < MOST_EXPLAINED:
             self._explained += 1
-            kernel_trace = self._session.explain(outcome.probe).kernel_text()
+            kernel_trace = self._session.explain_probe(outcome.probe).kernel_text()
         return msgspec.structs.replace(
             check,
             blame=tuple(self._blame(verdict)),

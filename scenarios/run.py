@@ -121,7 +121,7 @@ class _Run:
         self.session.start(self.say)
         self.started = True
         self.say("applying the manifests")
-        self.session.apply([sourced.resource for sourced in self.loaded.start])
+        self.session.apply_resources([sourced.resource for sourced in self.loaded.start])
         for index, step in enumerate(self.scenario.steps):
             self._step(index, step)
         if self.scenario.expect:
@@ -136,9 +136,9 @@ class _Run:
         manifests = self.loaded.steps[index]
         if step.apply is not None and manifests is not None:
             self.checker.know(manifests)
-            self.session.apply([sourced.resource for sourced in manifests])
+            self.session.apply_resources([sourced.resource for sourced in manifests])
         elif step.delete is not None and manifests is not None:
-            self.session.delete([sourced.resource.key for sourced in manifests])
+            self.session.delete_keys([sourced.resource.key for sourced in manifests])
         elif step.fail_node is not None:
             self.session.fail_node(step.fail_node)
         elif step.recover_node is not None:

@@ -78,7 +78,7 @@ def up(
     finally:
         output.end_progress()
     status = _row(name)
-    cluster.stop()
+    cluster.close()
     if as_json:
         output.print_json({**status, "outcomes": outcomes})
         return 0

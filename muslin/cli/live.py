@@ -88,7 +88,7 @@ def explain(source: str, destination: str, port: str, family: str | None, name: 
     """
     from muslin.cluster import Cluster
 
-    explanation = Cluster.connect(only_name(name)).explain(_probe(source, destination, port, family))
+    explanation = Cluster.connect(only_name(name)).explain_probe(_probe(source, destination, port, family))
     if as_json:
         output.print_json(explanation)
     else:
