@@ -1,10 +1,12 @@
 """Resource types, and manifests in and out.
 
-`AnyResource` is the union that the event log stores.
+`AnyResource` is the union that the event log stores. In: `load` and `parse`, then `admit` against a state. Out:
+`manifest`, `to_yaml`, `to_json`.
 """
 
 from __future__ import annotations
 
+from reference.resources.admission import PROTECTED_NAMESPACES, PROTECTED_TIERS, admit, admit_delete, protected_tiers
 from reference.resources.calico import (
     GlobalNetworkPolicy,
     GlobalNetworkSet,
@@ -14,39 +16,65 @@ from reference.resources.calico import (
     Profile,
     Tier,
 )
+from reference.resources.defaults import defaulted
+from reference.resources.faults import FieldError, FieldPath
+from reference.resources.kinds import KINDS, AnyResource, Kind, find_kind, kind_of
 from reference.resources.kubernetes import KubernetesNetworkPolicy, Namespace, Node, Pod, ServiceAccount
-from reference.resources.metadata import Key, Metadata, Resource
-
-AnyResource = (
-    Namespace
-    | ServiceAccount
-    | Node
-    | Pod
-    | KubernetesNetworkPolicy
-    | NetworkPolicy
-    | GlobalNetworkPolicy
-    | Tier
-    | NetworkSet
-    | GlobalNetworkSet
-    | Profile
-    | IPPool
+from reference.resources.manifests import (
+    Loaded,
+    ManifestError,
+    Origin,
+    Source,
+    Sourced,
+    SourceMap,
+    load,
+    parse,
+    prepared,
 )
+from reference.resources.metadata import Key, Metadata, Resource
+from reference.resources.output import manifest, to_json, to_yaml
+from reference.resources.validation import validate
 
 __all__ = [
+    "KINDS",
+    "PROTECTED_NAMESPACES",
+    "PROTECTED_TIERS",
     "AnyResource",
+    "FieldError",
+    "FieldPath",
     "GlobalNetworkPolicy",
     "GlobalNetworkSet",
     "IPPool",
     "Key",
+    "Kind",
     "KubernetesNetworkPolicy",
+    "Loaded",
+    "ManifestError",
     "Metadata",
     "Namespace",
     "NetworkPolicy",
     "NetworkSet",
     "Node",
+    "Origin",
     "Pod",
     "Profile",
     "Resource",
     "ServiceAccount",
+    "Source",
+    "SourceMap",
+    "Sourced",
     "Tier",
+    "admit",
+    "admit_delete",
+    "defaulted",
+    "find_kind",
+    "kind_of",
+    "load",
+    "manifest",
+    "parse",
+    "prepared",
+    "protected_tiers",
+    "to_json",
+    "to_yaml",
+    "validate",
 ]
