@@ -106,3 +106,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Failed if any scenario failed, else unknown if any is, else passed."""
         statuses = {scenario.status for scenario in self.scenarios}
         return "failed" if "failed" in statuses else "unknown" if "unknown" in statuses else "passed"
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line exits with."""
+        return EXIT_CODES[self.status]

@@ -112,7 +112,9 @@ def _check(scenario: Scenario, path: Path) -> None:
     if not _NAME.fullmatch(scenario.name):
         raise FieldError(("name",), "write lower-case words joined by dashes, such as default-deny")
     if scenario.topology not in TOPOLOGIES:
-        raise FieldError(("topology",), f"{scenario.topology!r} is not known; there are {', '.join(sorted(TOPOLOGIES))}")
+        raise FieldError(
+            ("topology",), f"{scenario.topology!r} is not known; there are {', '.join(sorted(TOPOLOGIES))}"
+        )
     if scenario.dataplane not in DATAPLANES:
         raise FieldError(("dataplane",), f"{scenario.dataplane!r} is not known; there are {', '.join(DATAPLANES)}")
     if scenario.nodes < 1:

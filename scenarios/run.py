@@ -26,7 +26,7 @@ from scenarios.schema import Step
 class Listener(Protocol):
     """Who hears how a run goes."""
 
-    def scenario_started(self, loaded: LoadedScenario, number: int, count: int) -> None:
+    def scenario_started(self, name: str, number: int, count: int) -> None:
         """A scenario begins."""
 
     def step(self, text: str) -> None:
@@ -47,7 +47,7 @@ def run_all(
     started = time.time()
     results = []
     for number, scenario in enumerate(loaded, 1):
-        progress.scenario_started(scenario, number, len(loaded))
+        progress.scenario_started(scenario.scenario.name, number, len(loaded))
         result = run_one(scenario, dataplane=dataplane, say=progress.step)
         progress.scenario_ended(result)
         results.append(result)
