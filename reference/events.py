@@ -145,3 +145,10 @@ class Record(msgspec.Struct, frozen=True):
     actor: str  # who asked: "user", "scheduler", "ipam", "node/<name>" …
     cause: int
     event: AnyEvent
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """An event that was decided and is not yet in the log."""
+
+    actor: str
+    event: AnyEvent
