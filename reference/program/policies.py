@@ -1,0 +1,120 @@
+"""One policy or profile, compiled: its rules, the sets they need, whom it selects and where it stands (2a, 2b)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+
+from reference.program import kubernetes
+from reference.program.rewriting import policy_selector
+from reference.program.rules import NumberedRule, compile_rules
+from reference.program.sets import SetSpec
+from reference.program.types import FlowDirection, PolicyProgram
+from reference.resources import GlobalNetworkPolicy, KubernetesNetworkPolicy, NetworkPolicy, Profile
+from reference.resources.calico import Rule
+from reference.selectors import Selector
+
+AnyPolicy = NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy
+PROFILE_TIER = "__PROFILE__"
+DEFAULT_TIER = "default"
+EVERYWHERE = "AssumeNeededOnEveryNode"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """Where a policy stands among the others. Compared by identity: an unchanged placement is the same object."""
+
+    id: str  # PolicyProgram id
+    tier: str
+    rank: tuple[float, bytes]  # order with null last, then name/namespace/kind bytewise (POL-3)
+    ingress: bool
+    egress: bool
+
+    def governs(self, direction: FlowDirection) -> bool:
+        """Report whether the policy has a say in a direction (POL-6)."""
+        return self.ingress if direction == "ingress" else self.egress
+
+    def same_as(self, other: Placement) -> bool:
+        """Report whether the other says the same."""
+        return (self.id, self.tier, self.rank, self.ingress, self.egress) == (
+            other.id,
+            other.tier,
+            other.rank,
+            other.ingress,
+            other.egress,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledPolicy:
+    """What the compiler knows of one policy; a pure function of the resource."""
+
+    program: PolicyProgram
+    sets: dict[str, SetSpec]  # by base id
+    scope: Selector | None = None  # None for profiles, which endpoints name themselves
+    placement: Placement | None = None
+    everywhere: bool = False  # every node gets it, needed or not
+
+
+def compile_policy(policy: AnyPolicy) -> CompiledPolicy | None:
+    """Compile a policy; None when it says nothing to pods (doNotTrack and preDNAT, POL-10)."""
+    match policy:
+        case KubernetesNetworkPolicy():
+            return _kubernetes(policy)
+        case GlobalNetworkPolicy() if policy.spec.do_not_track or policy.spec.pre_dnat:
+            return None
+        case _:
+            return _calico(policy)
+
+
+def compile_profile(name: str, profile: Profile | None) -> CompiledPolicy:
+    """Compile a profile; one that does not exist is an empty stand-in (POL-16)."""
+    sets: dict[str, SetSpec] = {}
+    ingress, egress = ((), ()) if profile is None else (profile.spec.ingress, profile.spec.egress)
+    program = PolicyProgram(
+        id=f"pro:{name}",
+        tier=PROFILE_TIER,
+        ingress=compile_rules(_numbered(ingress), "", sets),
+        egress=compile_rules(_numbered(egress), "", sets),
+    )
+    return CompiledPolicy(program, sets)
+
+
+def _kubernetes(policy: KubernetesNetworkPolicy) -> CompiledPolicy:
+    sets: dict[str, SetSpec] = {}
+    ingress, egress = kubernetes.governs(policy)
+    program = PolicyProgram(
+        id=f"knp:{policy.namespace}/{policy.name}",
+        tier=DEFAULT_TIER,
+        ingress=compile_rules(kubernetes.ingress_rules(policy) if ingress else (), policy.namespace, sets),
+        egress=compile_rules(kubernetes.egress_rules(policy) if egress else (), policy.namespace, sets),
+    )
+    placement = Placement(program.id, DEFAULT_TIER, _rank(policy, kubernetes.ORDER), ingress, egress)
+    return CompiledPolicy(program, sets, kubernetes.scope(policy), placement)
+
+
+def _calico(policy: NetworkPolicy | GlobalNetworkPolicy) -> CompiledPolicy:
+    """Rules of a direction the policy does not govern are left out (POL-8); without types it governs both (POL-6)."""
+    spec = policy.spec
+    ingress, egress = (direction in (spec.types or ("Ingress", "Egress")) for direction in ("Ingress", "Egress"))
+    sets: dict[str, SetSpec] = {}
+    short = f"np:{policy.namespace}/{policy.name}" if isinstance(policy, NetworkPolicy) else f"gnp:{policy.name}"
+    program = PolicyProgram(
+        id=short,
+        tier=spec.tier or DEFAULT_TIER,
+        ingress=compile_rules(_numbered(spec.ingress) if ingress else (), policy.namespace, sets),
+        egress=compile_rules(_numbered(spec.egress) if egress else (), policy.namespace, sets),
+    )
+    placement = Placement(short, program.tier, _rank(policy, spec.order), ingress, egress)
+    everywhere = EVERYWHERE in spec.performance_hints
+    return CompiledPolicy(program, sets, policy_selector(policy), placement, everywhere)
+
+
+def _rank(policy: AnyPolicy, order: float | None) -> tuple[float, bytes]:
+    tie = f"{policy.name}/{policy.namespace}/{policy.key.kind}"
+    return (inf if order is None else order, tie.encode())
+
+
+def _numbered(rules: Iterable[Rule]) -> Iterable[NumberedRule]:
+    return (NumberedRule(index, rule) for index, rule in enumerate(rules))
