@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import Literal
 
 from reference.endpoints import Family
 from reference.policy.peers import Owner, Party
@@ -12,6 +13,7 @@ from reference.resources.calico import EntityRule
 from reference.selectors import All, And, Global, Node, Not, NotEquals, NotIn, Or, Selector, parse
 
 Keep = Callable[[Owner], bool]
+Asks = Literal["nothing", "address", "address and port"]
 
 
 class Nets:
@@ -48,11 +50,13 @@ class Ports:
         self.ranges = tuple(pair for pair in bounds if pair is not None)
         self.names = frozenset(text for text, pair in zip(self.texts, bounds, strict=True) if pair is None)
 
+    def have(self, port: int) -> bool:
+        """Report whether the port is one of the numbers and ranges."""
+        return any(low <= port <= high for low, high in self.ranges)
+
     def contain(self, port: int, protocol: int, holders: list[Owner]) -> bool:
         """Report whether the port is in the list; names are those the holders declare (RULE-6)."""
-        if any(low <= port <= high for low, high in self.ranges):
-            return True
-        return bool(self.names) and any(
+        return self.have(port) or any(
             declared.port == port and declared.protocol == protocol and declared.name in self.names
             for holder in holders
             if holder.endpoint is not None
@@ -69,13 +73,15 @@ class Filter:
 
 
 class Entity:
-    """One side of a rule, prepared. Fields are tried in a fixed order; the first that fails is the reason."""
+    """One side of a rule, prepared. Fields are tried in a fixed order; the first that fails is the reason.
 
-    __slots__ = ("_filters", "_lone_not", "_nets", "_not_nets", "_not_ports", "_ports", "_services", "rule", "trivial")
+    `miss_by_port` needs the number alone and comes first; `miss` needs to know whose the address is.
+    """
+
+    __slots__ = ("_blind", "_filters", "_lone_not", "_nets", "_not_nets", "_not_ports", "_ports", "_services", "rule")
 
     def __init__(self, rule: EntityRule, namespace: str) -> None:
         self.rule = rule
-        self.trivial = rule == EntityRule()  # nothing asked: every address fits
         self._nets = Nets(rule.nets) if rule.nets else None
         self._not_nets = Nets(rule.not_nets) if rule.not_nets else None
         self._ports = Ports(rule.ports) if rule.ports else None
@@ -86,10 +92,29 @@ class Entity:
         if rule.not_selector and filters:  # combined: an owner that is in the one and not in the other (RULE-7)
             filters.append(Filter("notSelector", _unless(parse(rule.not_selector))))
         self._filters = tuple(filters)
+        named = any(ports is not None and ports.names for ports in (self._ports, self._not_ports))
+        asked = (self._nets, self._not_nets, self._lone_not)
+        self._blind = not (filters or named or self._services or any(part is not None for part in asked))
+
+    @property
+    def asks(self) -> Asks:
+        """What beyond the port's number decides here; a named port asks whose address it is."""
+        lists = [ports for ports in (self._ports, self._not_ports) if ports is not None]
+        if any(ports.names for ports in lists):
+            return "address and port"
+        return "nothing" if self._blind else "address"
+
+    def miss_by_port(self, port: int) -> str | None:
+        """The port list without names that the number does not fit, or None."""
+        if self._ports is not None and not self._ports.names and not self._ports.have(port):
+            return "ports"
+        if self._not_ports is not None and not self._not_ports.names and self._not_ports.have(port):
+            return "notPorts"
+        return None
 
     def miss(self, party: Party, port: int, protocol: int) -> str | None:
-        """The first field the address or port does not fit, or None when all fit."""
-        if self.trivial:
+        """The first field the address, or the port by name, does not fit; None when all fit."""
+        if self._blind:
             return None
         return self._miss_by_nets(party) or self._miss_by_owners(party, port, protocol)
 
@@ -112,9 +137,10 @@ class Entity:
             return "notSelector"  # addresses of nobody pass (RULE-7)
         if self._services:
             return "services"  # no EndpointSlice is known, so the set is empty (RULE-12)
-        if self._ports is not None and not self._ports.contain(port, protocol, owners):
+        ports, not_ports = self._ports, self._not_ports
+        if ports is not None and ports.names and not ports.contain(port, protocol, owners):
             return "ports"
-        if self._not_ports is not None and self._not_ports.contain(port, protocol, owners):
+        if not_ports is not None and not_ports.names and not_ports.contain(port, protocol, owners):
             return "notPorts"
         return None
 
@@ -141,7 +167,7 @@ def _filters(rule: EntityRule, namespace: str) -> list[Filter]:
 def in_namespaces(selector: Selector) -> Keep:
     """Is the owner in a namespace the selector picks?
 
-    `all()` means "in any namespace" and `global()` "in none" (RULE-9). A negative selector holds for what is in none too.
+    `all()` means "in any namespace" and `global()` "in none" (RULE-9). A negative selector holds for both.
     """
     if isinstance(selector.node, Global):
         return lambda owner: not owner.namespace

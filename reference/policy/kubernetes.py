@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 
 from reference.packet import PROTOCOLS, protocol_name
+from reference.policy.entities import Asks
 from reference.policy.peers import Owner, Party
-from reference.policy.question import Question
+from reference.policy.question import End, Question
 from reference.policy.verdict import SideName
 from reference.policy.wording import described
 from reference.resources import KubernetesNetworkPolicy
@@ -22,7 +23,7 @@ from reference.resources.kubernetes import IPBlock, LabelSelector, PolicyPeer, P
 class KubernetesRule:
     """One ingress or egress rule, prepared. Its miss is "peers" or "ports"."""
 
-    __slots__ = ("_peers", "_ports", "action", "direction", "index", "namespace")
+    __slots__ = ("_named", "_peers", "_ports", "action", "direction", "index", "namespace")
 
     def __init__(
         self,
@@ -38,27 +39,45 @@ class KubernetesRule:
         self.direction = direction
         self._peers = peers or ()  # absent and empty both mean any peer (K8S-9)
         self._ports = ports or ()  # and any port of any protocol (K8S-10)
+        self._named = any(isinstance(port.port, str) for port in self._ports)
 
     def miss(self, question: Question) -> str | None:
         """The name of what did not match, or None when the rule allows the packet."""
-        target = question.destination
-        if self.direction == "ingress":
-            if not self.fits_peers(question.source):
-                return "peers"
-            return None if self.fits_ports(question, pods_of(target)) else "ports"
-        if not self._peers:
-            return None if self.fits_ports(question, pods_of(target)) else "ports"
-        holders = [matched for peer in self._peers if (matched := self._matched(peer, target)) is not None]
-        if not holders:
+        return (
+            self.miss_by_packet(question)
+            or self.miss_by_end("source", question)
+            or self.miss_by_end("destination", question)
+        )
+
+    def miss_by_packet(self, question: Question) -> str | None:
+        """Ports by number alone are settled here; a list with a name waits until the destination is known."""
+        return None if self._named or self._ports_fit(question, []) else "ports"
+
+    def miss_by_end(self, end: End, question: Question) -> str | None:
+        """Peers at the far end; named ports at the destination, declared by the pods a peer picks (K8S-10)."""
+        far = end == ("source" if self.direction == "ingress" else "destination")
+        party = question.source if end == "source" else question.destination
+        picked = self._picked(party) if far else [pods_of(party)]
+        if not picked:
             return "peers"
-        return None if any(self.fits_ports(question, pods) for pods in holders) else "ports"
+        if end == "destination" and self._named and not any(self._ports_fit(question, pods) for pods in picked):
+            return "ports"
+        return None
 
-    def fits_peers(self, party: Party) -> bool:
-        """Report whether the rule has no peers, or one of them matches the address."""
-        return not self._peers or any(self._matched(peer, party) is not None for peer in self._peers)
+    def asks(self, end: End) -> Asks:
+        """What of that end decides."""
+        if end == "destination" and self._named:
+            return "address and port"
+        far = end == ("source" if self.direction == "ingress" else "destination")
+        return "address" if far and self._peers else "nothing"
 
-    def fits_ports(self, question: Question, pods: list[Owner]) -> bool:
-        """Report whether the rule has no ports, or one of them matches; a name is one the pods declare."""
+    def _picked(self, party: Party) -> list[list[Owner]]:
+        """For every peer that matches the address, the pods there whose port names it can speak of."""
+        if not self._peers:
+            return [pods_of(party)]
+        return [pods for peer in self._peers if (pods := self._matched(peer, party)) is not None]
+
+    def _ports_fit(self, question: Question, pods: list[Owner]) -> bool:
         return not self._ports or any(_port_matches(port, question, pods) for port in self._ports)
 
     def _matched(self, peer: PolicyPeer, party: Party) -> list[Owner] | None:

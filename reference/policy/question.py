@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from reference.endpoints import Family
 from reference.packet import Packet
 from reference.policy.peers import Party, Peers
+
+End = Literal["source", "destination"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

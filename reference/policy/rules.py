@@ -1,6 +1,7 @@
 """Calico rules: does a rule match a packet, and if not, the one field that made it miss (2b).
 
-Fields are tried in a fixed order: the packet's own (ipVersion, protocol, ICMP), then source, then destination.
+Fields are tried in a fixed order: the packet's own (ipVersion, protocol, ICMP, ports by number), then what asks whose
+the source is, then the destination.
 A miss is named by a plain string, so that a verdict without text costs nothing; `why` makes the text when asked.
 """
 
@@ -9,8 +10,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from reference.packet import protocol_name, protocol_number
-from reference.policy.entities import Entity
-from reference.policy.question import Question
+from reference.policy.entities import Asks, Entity
+from reference.policy.question import End, Question
 from reference.policy.wording import entity_reason
 from reference.resources.calico import Action, ICMPFields, Rule
 
@@ -29,11 +30,22 @@ class PolicyRule(Protocol):
     def why(self, field: str, question: Question) -> str:
         """The reason of a miss for people: "destination port 443 is not in 80, 8080-8090"."""
 
+    # A miss is one of these, which is what lets many addresses be answered as one.
+
+    def miss_by_packet(self, question: Question) -> str | None:
+        """The first field that misses whoever the two ends are."""
+
+    def miss_by_end(self, end: End, question: Question) -> str | None:
+        """The first field that misses because of who that end is; the other end plays no part."""
+
+    def asks(self, end: End) -> Asks:
+        """What of that end decides."""
+
 
 class CalicoRule:
     """A rule of a Calico policy or profile, prepared. `http` is not seen at this layer (RULE-15)."""
 
-    __slots__ = ("_family", "_not_protocol", "_protocol", "action", "destination", "index", "rule", "source")
+    __slots__ = ("_destination", "_family", "_not_protocol", "_protocol", "_source", "action", "index", "rule")
 
     def __init__(self, rule: Rule, index: int, namespace: str) -> None:
         self.index = index
@@ -42,22 +54,41 @@ class CalicoRule:
         self._protocol = None if rule.protocol is None else protocol_number(rule.protocol)
         self._not_protocol = None if rule.not_protocol is None else protocol_number(rule.not_protocol)
         self._family = rule.ip_version
-        self.source = Entity(rule.source, namespace)
-        self.destination = Entity(rule.destination, namespace)
+        self._source = Entity(rule.source, namespace)
+        self._destination = Entity(rule.destination, namespace)
 
     def miss(self, question: Question) -> str | None:
         """The name of the first field that does not match, or None (RULE-1)."""
-        field = self.miss_by_packet(question)
-        if field is not None:
-            return field
-        field = self.source.miss(question.source, question.source_port, question.protocol)
-        if field is not None:
-            return f"source.{field}"
-        field = self.destination.miss(question.destination, question.destination_port, question.protocol)
-        return None if field is None else f"destination.{field}"
+        return (
+            self.miss_by_packet(question)
+            or self.miss_by_end("source", question)
+            or self.miss_by_end("destination", question)
+        )
+
+    def miss_by_end(self, end: End, question: Question) -> str | None:
+        """The first field that misses because of who that end is."""
+        if end == "source":
+            field = self._source.miss(question.source, question.source_port, question.protocol)
+        else:
+            field = self._destination.miss(question.destination, question.destination_port, question.protocol)
+        return None if field is None else f"{end}.{field}"
+
+    def asks(self, end: End) -> Asks:
+        """What of that end decides."""
+        return self._source.asks if end == "source" else self._destination.asks
 
     def miss_by_packet(self, question: Question) -> str | None:
-        """The same for the fields that look at neither end: these need no owner of any address."""
+        """The first field that misses whoever the two ends are."""
+        return self._miss_by_protocol(question) or self._miss_by_port(question)
+
+    def _miss_by_port(self, question: Question) -> str | None:
+        field = self._source.miss_by_port(question.source_port)
+        if field is not None:
+            return f"source.{field}"
+        field = self._destination.miss_by_port(question.destination_port)
+        return None if field is None else f"destination.{field}"
+
+    def _miss_by_protocol(self, question: Question) -> str | None:
         protocol, family = self._protocol, self._family
         if family is not None and family != question.family:
             return "ipVersion"
