@@ -17,11 +17,12 @@ def parse_address(text: str) -> Address:
     Raises:
         ValueError: it is none, or carries a scope or an embedded IPv4 address.
     """
+    _refuse_scope(text)
     try:
         address = ip_address(text)
     except ValueError:
         raise ValueError(f"{shown(text)} is not an IP address") from None
-    _refuse_odd_ipv6(address, text)
+    _refuse_mapped(address, text)
     return address
 
 
@@ -37,12 +38,13 @@ def parse_cidr(text: str, *, host_bits: bool = False, bare: bool = False) -> Net
         _refuse_bare(text)
     if slash and not (prefix.isascii() and prefix.isdecimal()):
         raise ValueError(f"{shown(text)} is not a CIDR such as 10.0.0.0/8 or fd00::/64")
+    _refuse_scope(text)
     try:
         interface = ip_interface(text)
     except ValueError:
         what = "a CIDR such as 10.0.0.0/8 or fd00::/64" if slash else "an IP address or a CIDR"
         raise ValueError(f"{shown(text)} is not {what}") from None
-    _refuse_odd_ipv6(interface.ip, text)
+    _refuse_mapped(interface.ip, text)
     network = interface.network
     if interface.ip != network.network_address and not host_bits:
         raise ValueError(f"{text} has bits set outside its mask; write {network}")
@@ -57,12 +59,14 @@ def _refuse_bare(text: str) -> None:
     raise ValueError(f"{text} is an address, not a CIDR; write {text}/{address.max_prefixlen}")
 
 
-def _refuse_odd_ipv6(address: Address, text: str) -> None:
-    if isinstance(address, IPv6Address):
-        if address.scope_id is not None:
-            raise ValueError(f"{text} has a scope; write the address alone")
-        if address.ipv4_mapped is not None:
-            raise ValueError(f"{text} is an IPv4 address in IPv6 clothing; write {address.ipv4_mapped}")
+def _refuse_scope(text: str) -> None:
+    if "%" in text:
+        raise ValueError(f"{shown(text)} has a scope; write it without")
+
+
+def _refuse_mapped(address: Address, text: str) -> None:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        raise ValueError(f"{shown(text)} is an IPv4 address inside an IPv6 one; write it as IPv4")
 
 
 def canonical_net(text: str) -> str:

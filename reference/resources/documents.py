@@ -33,7 +33,6 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL_FLOAT = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 _MAX_DEPTH = 100  # of nested lists and mappings; no real manifest comes near
-_SAFE_DEPTH = 1000  # what the composer, which recurses in C, takes without harm
 
 
 def scalar_tag(text: str) -> str:
@@ -50,7 +49,17 @@ def scalar_tag(text: str) -> str:
 
 
 class _Loader(yaml.CSafeLoader):
-    """The composer with kubectl's reading of plain scalars."""
+    """The composer with kubectl's reading of plain scalars, and a bound on its recursion, which is in C."""
+
+    _depth = 0
+
+    def descend_resolver(self, parent: yaml.Node | None, _: object) -> None:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise _too_deep(cast(yaml.Node, parent))
+
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
 
     def resolve(self, kind: type[yaml.Node], value: str, implicit: tuple[bool, bool]) -> str:
         if kind is yaml.ScalarNode:
@@ -67,6 +76,14 @@ class DocumentFault(Exception):  # noqa: N818 - the file's fault, not an error o
         self.line = line
         self.document = document
         self.path = path
+
+
+class _TooDeep(DocumentFault):
+    """Its path would be a screenful of nothing, so it has none."""
+
+
+def _too_deep(node: yaml.Node) -> DocumentFault:
+    return _TooDeep(f"nested more than {_MAX_DEPTH} levels deep", line=node.start_mark.line + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +132,11 @@ def _as_json(text: str) -> Json:
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        return cast(Json, json.loads(text, object_pairs_hook=_unique_pairs))
+        value = json.loads(text, object_pairs_hook=_unique_pairs, parse_int=_int)
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError):
         return None
+    return cast(Json, value)
 
 
 def _unique_pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -128,8 +147,6 @@ def _unique_pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 def _read_yaml(text: str) -> Iterator[RawDocument]:
     number = 1
-    if _is_too_deep(text):
-        raise DocumentFault(f"nested more than {_MAX_DEPTH} levels deep", line=None)
     loader = None
     try:
         loader = _Loader(text)
@@ -166,28 +183,6 @@ def _syntax_fault(error: yaml.YAMLError, text: str, number: int) -> DocumentFaul
     return DocumentFault(f"not YAML: {said}", line=mark.line + 1 if mark else None, document=number)
 
 
-def _is_too_deep(text: str) -> bool:
-    """Report whether composing could exhaust the C stack; a rough test first, since it is almost never so.
-
-    Flow depth is at most the number of brackets, and block depth at most the length of a line.
-    """
-    brackets = text.count("[") + text.count("{")
-    if brackets < _SAFE_DEPTH and max(map(len, text.splitlines()), default=0) < _SAFE_DEPTH:
-        return False
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-                if depth > _SAFE_DEPTH:
-                    return True
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
-    except yaml.YAMLError:
-        return depth > _SAFE_DEPTH  # the composer meets the same error, and says where
-    return False
-
-
 class _Builder:
     """Nodes to values. Aliases are expanded, so `limit` bounds what a few of them can grow into."""
 
@@ -199,7 +194,7 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
         if depth >= _MAX_DEPTH:
-            raise DocumentFault(f"nested more than {_MAX_DEPTH} levels deep", line=node.start_mark.line + 1)
+            raise _too_deep(node)  # through an alias to itself
         if self._left < 0:
             raise DocumentFault("aliases expand to too much", line=node.start_mark.line + 1)
         if node.tag not in (_MAP, _SEQ):
@@ -214,7 +209,7 @@ class _Builder:
             for child in node.value:
                 items.append(self.build(child, depth))
         except DocumentFault as fault:
-            _prefix(fault, len(items), depth)
+            _prefix(fault, len(items))
             raise
         return items
 
@@ -233,7 +228,7 @@ class _Builder:
                 mapping[key] = self.build(child, depth)
         except DocumentFault as fault:
             if key:
-                _prefix(fault, key, depth)
+                _prefix(fault, key)
             raise
         for child in merged:
             self._merge(child, mapping, depth)
@@ -249,9 +244,9 @@ class _Builder:
                 into.setdefault(key, item)
 
 
-def _prefix(fault: DocumentFault, part: str | int, depth: int) -> None:
-    """Grow the fault's path on its way up; one about depth itself would only be noise."""
-    if depth < _MAX_DEPTH and len(fault.path) < _MAX_DEPTH // 2:
+def _prefix(fault: DocumentFault, part: str | int) -> None:
+    """Grow the fault's path on its way up."""
+    if not isinstance(fault, _TooDeep):
         fault.path = (part, *fault.path)
 
 
@@ -272,6 +267,8 @@ def _scalar(node: yaml.ScalarNode) -> Json:
     try:
         return _SCALARS[tag](text)
     except (KeyError, ValueError):
+        if _SPECIAL_FLOAT.fullmatch(text):
+            raise DocumentFault(f"{text} is not a number that JSON has", line=node.start_mark.line + 1) from None
         said = f"{shown(text)} with tag {shown(tag)} is not understood"
         raise DocumentFault(said, line=node.start_mark.line + 1) from None
 
@@ -287,7 +284,18 @@ def _bool(text: str) -> bool:
     return text in _TRUE
 
 
-def _int(text: str) -> int:
+def _int(text: str) -> int | float:
+    """A whole number; one that no 64 bits hold becomes a float, as in kubectl."""
+    value = _whole(text)
+    return value if is_storable(value) else float(value)
+
+
+def is_storable(value: int) -> bool:
+    """Report whether the API, and the event log, can hold a whole number."""
+    return -(2**63) <= value < 2**64
+
+
+def _whole(text: str) -> int:
     digits = text.replace("_", "").lower()
     if len(digits) > 300:
         raise ValueError(text)

@@ -79,4 +79,4 @@ def shown(value: object) -> str:
     """A found value, short enough for one line of a message."""
     text = f'"{value}"' if isinstance(value, str) else str(value)
     text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
-    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(str(value))} characters)"

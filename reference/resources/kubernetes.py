@@ -30,13 +30,13 @@ class ServiceAccount(Resource, frozen=True, tag="ServiceAccount"):
 class NodeSpec(Document, frozen=True):
     """`spec` of a Node; nothing in it decides about packets."""
 
-    pod_cidr: str | None = None
-    pod_cidrs: tuple[str, ...] = ()
-    provider_id: str | None = None
+    pod_cidr: str | None = msgspec.field(default=None, name="podCIDR")
+    pod_cidrs: tuple[str, ...] = msgspec.field(default=(), name="podCIDRs")
+    provider_id: str | None = msgspec.field(default=None, name="providerID")
     taints: Any = None
     unschedulable: bool = False
     config_source: Any = None
-    external_id: str | None = None
+    external_id: str | None = msgspec.field(default=None, name="externalID")
 
 
 class NodeAddress(Document, frozen=True):
@@ -55,6 +55,7 @@ class NodeStatus(Document, frozen=True):
     conditions: Any = None
     config: Any = None
     daemon_endpoints: Any = None
+    declared_features: Any = None
     features: Any = None
     images: Any = None
     node_info: Any = None
@@ -77,7 +78,7 @@ class ContainerPort(Document, frozen=True):
     container_port: int
     name: str = ""
     protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
-    host_ip: str | None = None
+    host_ip: str | None = msgspec.field(default=None, name="hostIP")
     host_port: int | None = None
 
 
@@ -156,6 +157,7 @@ class PodSpec(Document, frozen=True):
     tolerations: Any = None
     topology_spread_constraints: Any = None
     volumes: Any = None
+    workload_ref: Any = None
 
 
 class PodIP(Document, frozen=True):
@@ -170,9 +172,11 @@ class PodStatus(Document, frozen=True):
     phase: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
     pod_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="podIPs")
+    allocated_resources: Any = None
     conditions: Any = None
     container_statuses: Any = None
     ephemeral_container_statuses: Any = None
+    extended_resource_claim_status: Any = None
     host_ip: Any = msgspec.field(default=None, name="hostIP")
     host_ips: Any = msgspec.field(default=None, name="hostIPs")
     init_container_statuses: Any = None
@@ -183,6 +187,7 @@ class PodStatus(Document, frozen=True):
     reason: Any = None
     resize: Any = None
     resource_claim_statuses: Any = None
+    resources: Any = None
     start_time: Any = None
 
 

@@ -18,8 +18,8 @@ import yaml
 
 from reference.errors import InvalidInputError
 from reference.resources.defaults import defaulted
-from reference.resources.documents import DocumentFault, Extent, Json, RawDocument, read_documents
-from reference.resources.faults import FieldError, FieldPath, format_path, shown, suggestion
+from reference.resources.documents import DocumentFault, Extent, Json, RawDocument, is_storable, read_documents
+from reference.resources.faults import FieldError, FieldPath, format_path, nearest, shown, suggestion
 from reference.resources.kinds import AnyResource, Kind, api_versions_of, manifest_kind, manifest_kinds
 from reference.resources.metadata import Key, Resource
 from reference.resources.mismatch import mismatch
@@ -265,9 +265,31 @@ def _parse(text: str, file: str) -> Iterator[Sourced]:
 def _json_value(source: Mapping[str, Any], origin: Origin) -> Json:
     """A caller's dictionary as plain JSON values of our own, so that later changes to it are not changes of ours."""
     try:
-        return cast(Json, msgspec.to_builtins(source))
+        value = cast(Json, msgspec.to_builtins(source))
+        _require_json(value, ())
+    except FieldError as error:
+        raise _located(error, origin, "") from None
     except (TypeError, ValueError, RecursionError) as error:
-        raise ManifestError(f"not a manifest: {error}", file=origin.file, document=origin.document) from None
+        said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ManifestError(f"not a manifest: {said}", file=origin.file, document=origin.document) from None
+    return value
+
+
+def _require_json(value: Json, path: FieldPath) -> None:
+    """Refuse what Python can hold and JSON, or the event log, cannot."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise FieldError(path, f"key {key!r} is not a string")
+            _require_json(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _require_json(item, (*path, index))
+    elif isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise FieldError(path, f"{shown(value)} is not text: it has half of a surrogate pair")
+    elif isinstance(value, int) and not is_storable(value):
+        raise FieldError(path, "a whole number of more than 64 bits")
 
 
 def _manifests(value: Json, origin: Origin, kind_of_items: Kind | None = None) -> Iterator[Sourced]:
@@ -314,16 +336,18 @@ def _subject(value: Json) -> str:
 
 
 def _shape(value: Json) -> str:
-    if isinstance(value, list):
-        return "a list"
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "a mapping"
     return f"the text {shown(value)}" if isinstance(value, str) else f"the value {shown(value)}"
 
 
 def _type_meta(value: dict[str, Json]) -> tuple[str, str]:
     for name in ("apiVersion", "kind"):
         if not value.get(name):
-            near = suggestion(name, [key for key in value if isinstance(key, str)])
-            raise FieldError((name,), f"required, but missing{near}")
+            near = nearest(name, [key for key in value if key not in ("kind", "metadata", "spec", "status")])
+            if near and name not in value:
+                raise FieldError((near,), f'unknown field; did you mean "{name}"?')
+            raise FieldError((name,), "required, but missing")
         if not isinstance(value[name], str):
             raise FieldError((name,), f"expected a string, found {shown(value[name])}")
     return str(value["apiVersion"]), str(value["kind"])

@@ -101,7 +101,7 @@ def _check_scalar(value: object, info: inspect.Type, path: FieldPath, raw: RawTe
 
 def _hint(value: object, members: tuple[inspect.Type, ...], path: FieldPath, raw: RawText) -> str:
     """How to write it so that it has the right type."""
-    if any(isinstance(member, inspect.StrType) for member in members):
+    if len(members) == 1 and isinstance(members[0], inspect.StrType):
         return f'; quote it: "{_written(value, path, raw)}"' if isinstance(value, (bool, int, float)) else ""
     if isinstance(value, str) and (value.lower() in ("true", "false") or value.lstrip("-").isdecimal()):
         return "; remove the quotes"

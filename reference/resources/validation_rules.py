@@ -59,7 +59,7 @@ def _check_protocols(rule: Rule, path: FieldPath) -> None:
         if isinstance(value, int) and not 1 <= value <= 255:
             fail(where, f"{value} is not a protocol number from 1 to 255")
         if isinstance(value, str) and value not in PROTOCOLS:
-            _fail_protocol(value, where)
+            _fail_protocol(str(protocol), where)
         family = _ICMP_FAMILY.get(value) if value is not None else None
         if family and rule.ip_version and family != rule.ip_version:
             fail((*path, "ipVersion"), f"{rule.ip_version}, but {protocol} is an IPv{family} protocol")
