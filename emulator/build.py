@@ -11,15 +11,13 @@ from reference.log import EventLog
 from topologies.description import Topology, hosts
 from topologies.fabric import Fabric
 
-from emulator.cluster import RunningCluster
+from emulator.cluster import PRIVATE_LOG, RunningCluster
 from emulator.dataplane import DATAPLANES
 from emulator.spec import ClusterSpec
 from reference import commands
 from reference.errors import InvalidInputError
 from reference.state import State, fold
 from topologies import TOPOLOGIES
-
-PRIVATE_LOG = Path("/run/muslin/log.db")  # in the sandbox's own tmpfs: gone with it
 
 
 def build(spec: ClusterSpec, progress: Callable[[str], None]) -> RunningCluster:
@@ -31,15 +29,19 @@ def build(spec: ClusterSpec, progress: Callable[[str], None]) -> RunningCluster:
     """
     topology = describe(spec)
     if spec.encryption:
-        require()
+        require()  # before anything is built
     progress(f"building the fabric: {spec.nodes} nodes, topology {spec.topology}")
     fabric = Fabric(topology)
     fabric.start()
     progress("opening the event log")
     log, state = _open_log(spec, topology)
+    if state.encryption:
+        require()
     cluster = RunningCluster(spec, log, fabric, state)
     if spec.encryption and not state.encryption:
         cluster.encrypt()
+    elif state.encryption:
+        cluster.publish_keys()
     progress("programming the nodes")
     cluster.start()
     cluster.wait(cluster.state.seq)

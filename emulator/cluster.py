@@ -9,18 +9,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from immutables import Map
 from reference.commands import Decision
 from reference.log import EventLog
+from reference.naming import name_of, packet_between
+from reference.packet import Packet
 from reference.program.compile import Compiler
 from reference.routes import block_owners
 from topologies.fabric import Fabric
 
-from emulator.namespaces import NetworkNamespace
+from emulator.namespaces import NetworkNamespace, of_pid
 from emulator.node import NodeAgent
 from emulator.probe.sockets import Prober
 from emulator.probe.types import Outcome, Probe
+from emulator.sandbox import outer_pid
 from emulator.spec import ClusterSpec
 from reference import commands
 from reference.errors import InvalidInputError, MuslinError
@@ -28,6 +32,7 @@ from reference.program.types import NodeProgram, digest
 from reference.resources import AnyResource, Key
 from reference.state import State, evolve
 
+PRIVATE_LOG = Path("/run/muslin/log.db")  # in the sandbox's own tmpfs: gone with it
 PATIENCE = 60.0  # seconds a node may take to enforce a state before waiting for it fails
 
 
@@ -46,16 +51,18 @@ class RunningCluster:
         self._progress = threading.Condition()  # notified when a node acknowledges, or fails
         self._wanted = threading.Event()
         self._failure: MuslinError | None = None
-        self._ending = False
+        self.machines = {name: of_pid(fabric.pid(name), name) for name in state.hosts}
         self.agents = {
-            host.name: NodeAgent(host, fabric.namespace(host.name), spec.dataplane)
+            host.name: NodeAgent(host, self.machines[host.name], spec.dataplane)
             for host in state.hosts.values()
             if host.is_node
         }
-        self._probing = threading.Lock()
         self._prober = Prober(self.namespace_of, [agent.drops for agent in self.agents.values()])
-        self._converger = threading.Thread(target=self._converge_forever, name="converge", daemon=True)
-        self._converger.start()
+
+    def start(self) -> None:
+        """Begin to converge, in the background."""
+        self._wanted.set()
+        threading.Thread(target=self._converge_forever, name="converge", daemon=True).start()
 
     # -- commands --------------------------------------------------------------------------------------------------
 
@@ -94,13 +101,19 @@ class RunningCluster:
 
     def encrypt(self) -> Decision:
         """Encrypt pod traffic between nodes: every node makes a key and publishes its public half (WG-1)."""
-        keys = {name: agent.public_key() for name, agent in self.agents.items()}
-        return self.change(lambda state: commands.enable_encryption(state, "wireguard", keys, now=time.time()))
+        decision = self.change(lambda state: commands.enable_encryption(state, "wireguard", now=time.time()))
+        self.publish_keys()
+        return decision
+
+    def publish_keys(self) -> None:
+        """Have every node publish the public half of the key it has now; also after a replay, whose keys are gone."""
+        for name, agent in self.agents.items():
+            self.change(lambda state, n=name, k=agent.public_key: commands.publish_key(state, n, k, now=time.time()))
 
     # -- convergence -----------------------------------------------------------------------------------------------
 
     def _converge_forever(self) -> None:
-        while self._wanted.wait() and not self._ending:
+        while self._wanted.wait():
             self._wanted.clear()
             try:
                 self._converge(self.state)
@@ -157,17 +170,44 @@ class RunningCluster:
     # -- questions -------------------------------------------------------------------------------------------------
 
     def namespace_of(self, name: str) -> NetworkNamespace:
-        """The network namespace of a pod ("namespace/pod"), a node or an outside host."""
-        if "/" not in name:
-            return self._fabric.namespace(name)
-        namespace, _, pod = name.partition("/")
-        endpoint = self.state.endpoints.get((namespace, pod))
+        """The network namespace of a pod ("namespace/pod"), a node or a host, by name or by address.
+
+        Raises:
+            InvalidInputError: nothing running has that name or address.
+        """
+        state = self.state
+        owner = name_of(state, name)  # an address becomes a name; a name stays what it is
+        first, _, rest = owner.rpartition("/")
+        if first in ("", "node", "host") and rest in state.hosts:
+            return self.machines[rest]
+        endpoint = state.endpoints.get((first or "default", rest))
         if endpoint is None:
-            raise InvalidInputError(f"there is no running pod {name}")
+            raise InvalidInputError(f"no running pod, node or host is called {name!r}")
         return self.agents[endpoint.node].pod_namespace(endpoint)
 
+    def packet_of(self, probe: Probe) -> Packet:
+        """The packet a probe asks about, in the present state."""
+        return packet_between(
+            self.state, probe.source, probe.destination, probe.protocol, probe.port, family=probe.family
+        )
+
     def probe_many(self, probes: Sequence[Probe], seq: int) -> list[Outcome]:
-        """Probe once `seq` is enforced; one batch at a time, since batches share the drop listeners."""
-        self.wait(seq)
-        with self._probing:
-            return self._prober.probe_many(self.state, probes, self.enforced)
+        """Probe once `seq` is enforced; no other batch and no command runs meanwhile, so the state stands still.
+
+        Raises:
+            InvalidInputError: a probe names what does not exist.
+            MuslinError: a node cannot enforce `seq`.
+        """
+        with self._commands:
+            self.wait(max(seq, self.state.seq))
+            return self._prober.probe_many(probes, [self.packet_of(probe) for probe in probes], self.enforced)
+
+    @property
+    def programs(self) -> Map[str, NodeProgram]:
+        """What every node was last told to enforce."""
+        return self._programs
+
+    @property
+    def log_path(self) -> str:
+        """The log, by a path that works outside the sandbox."""
+        return self.spec.log or f"/proc/{outer_pid()}/root{PRIVATE_LOG}"

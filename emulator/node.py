@@ -1,0 +1,80 @@
+"""A node's agent: makes one node's kernel be what the state says, level-triggered (architecture rule 5).
+
+It lives in a thread of its own inside the node's network namespace. Whatever it is told, it compares wanted with
+actual and sends the difference; starting anew on a node that is already programmed converges to the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TypeVar
+
+from emulator.dataplane import DATAPLANES
+from emulator.dataplane.contract import Counter, Dataplane, RuleRef, TraceStep
+from emulator.namespaces import NetworkNamespace, Worker
+from emulator.nflog import DropListener
+from emulator.nftrace import Tracer
+from emulator.pods import PodNetwork
+from emulator.routes import RouteTable
+from encryption.keys import PrivateKey
+from encryption.node import NodeEncryption
+from reference.endpoints import Host, WorkloadEndpoint
+from reference.packet import Packet
+from reference.program.types import NodeProgram
+from reference.routes import node_routes
+from reference.state import State
+
+T = TypeVar("T")
+
+
+class NodeAgent:
+    """One node: its pods' attachments, routes, encryption and dataplane. Its methods are safe from any thread."""
+
+    def __init__(self, host: Host, namespace: NetworkNamespace, dataplane: str) -> None:
+        """Take over a node's namespace; it gets its settings, and nothing else is programmed before `converge`.
+
+        Raises:
+            EnvironmentLacksError: a setting is refused, or the dataplane is not to be had.
+        """
+        self.name = host.name
+        self.namespace = namespace
+        self.enforced = 0  # the sequence number this node has acknowledged
+        self._worker = Worker(namespace, name=f"node {host.name}")
+        self._pods = PodNetwork(host.name)
+        self._routes = RouteTable()
+        key = PrivateKey.generate()
+        self.public_key = key.public  # published once encryption is on (WG-1); the private half stays here
+        self._encryption = NodeEncryption(host.name, key)
+        self._worker.call(self._pods.prepare)
+        self._dataplane: Dataplane = self._worker.call(DATAPLANES[dataplane])
+        self.drops: DropListener = self._worker.call(DropListener, host.name, self._dataplane.rule_of_token)
+
+    def converge(self, state: State, program: NodeProgram) -> Future[None]:
+        """Make this node enforce `state`; the future is done when the kernel does."""
+        return self._worker.submit(self._converge, state, program)
+
+    def _converge(self, state: State, program: NodeProgram) -> None:
+        """Attachments before policy: an interface nobody has programmed yet lets nothing through (POL-19)."""
+        self._pods.update(e for e in state.endpoints.values() if e.node == self.name)
+        self._dataplane.apply(program)
+        self._routes.apply(node_routes(state, self.name))
+        self._encryption.apply(state)
+
+    def pod_namespace(self, endpoint: WorkloadEndpoint) -> NetworkNamespace:
+        """The network namespace of one of this node's pods."""
+        return self._pods.namespace_of(endpoint)
+
+    def counters(self) -> Mapping[RuleRef, Counter]:
+        """What every rule has matched."""
+        return self._worker.call(self._dataplane.counters)
+
+    @contextmanager
+    def tracing(self, packet: Packet) -> Iterator[Callable[[], list[TraceStep]]]:
+        """Trace packets like this one while the block runs; what is given reads the steps seen so far."""
+        tracer = self._worker.call(Tracer, self.name, packet, self._dataplane)
+        try:
+            yield lambda: self._worker.call(tracer.steps)
+        finally:
+            self._worker.call(tracer.close)
