@@ -64,7 +64,7 @@ def parse_port(text: str) -> tuple[int, str]:
     head, slash, tail = str(text).strip().partition("/")
     if not slash and not head.isdigit():
         head, tail = "0", head
-    number = protocol_number(tail or "TCP")
+    number = protocol_number(tail if slash or tail else "TCP")
     port = int(head) if head.isdigit() else -1
     if port == -1 or (number in PORTED) != (0 < port <= 65535) or (port and number not in PORTED):
         raise InvalidInputError(f"port {text!r} is not understood; write 80, 80/TCP, 53/UDP, 132/SCTP or ICMP")

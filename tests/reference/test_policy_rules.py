@@ -1,5 +1,7 @@
 """Every field of a Calico rule, one line per packet (semantics 2b.1)."""
 
+# ruff: noqa: E501 -- a case is a line
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -52,13 +54,10 @@ def cluster(kind: str, rule: dict[str, Any], direction: str = "ingress") -> Stat
 
 @lru_cache
 def cluster_of(text: str) -> State:
+    """The cluster of a case: `global`, `shop` or either with `-egress`, then the rule."""
     kind, _, rule = text.partition(" ")
     direction = "egress" if kind.endswith("-egress") else "ingress"
     return cluster({"global": GLOBAL, "shop": SHOP}[kind.partition("-")[0]], yaml.safe_load(rule), direction)
-
-
-def source(**fields: Any) -> str:
-    return f"global {{source: {fields}}}"
 
 
 WEB, DB, TOOL = "shop/web", "shop/db", "lab/tool"
@@ -68,13 +67,7 @@ INGRESS_CASES = [
     ("RULE-1 fields AND: both hold", "global {protocol: TCP, source: {nets: [10.244.0.1/32]}}", WEB, "80/TCP", True),
     ("RULE-1 fields AND: one fails", "global {protocol: UDP, source: {nets: [10.244.0.1/32]}}", WEB, "80/TCP", False),
     ("RULE-1 entries OR", "global {source: {nets: [10.9.0.0/16, 10.244.0.0/30]}}", WEB, "80/TCP", True),
-    (
-        "RULE-1 a negated list means none",
-        "global {source: {notNets: [10.9.0.0/16, 10.244.0.0/30]}}",
-        WEB,
-        "1/TCP",
-        False,
-    ),
+    ("RULE-1 a negated list means none", "global {source: {notNets: [10.9.0.0/16, 10.244.0.0/30]}}", WEB, "1/TCP", False),
     ("RULE-1 a negated list lets the rest", "global {source: {notNets: [10.9.0.0/16]}}", WEB, "1/TCP", True),
     ("RULE-2 any case", "global {protocol: uDp}", WEB, "53/UDP", True),
     ("RULE-2 by number", "global {protocol: 17}", WEB, "53/UDP", True),
@@ -107,21 +100,9 @@ INGRESS_CASES = [
     ("RULE-6 in notPorts", "global {protocol: TCP, destination: {notPorts: [sql]}}", WEB, "5432/TCP", False),
     ("RULE-7 both", "global {source: {selector: has(app), notSelector: app == 'db'}}", WEB, "80/TCP", True),
     ("RULE-7 both, excluded", "global {source: {selector: has(app), notSelector: app == 'web'}}", WEB, "80/TCP", False),
-    (
-        "RULE-7 both, nobody's address",
-        "global {source: {selector: all(), notSelector: app == 'web'}}",
-        "9.9.9.9",
-        "1",
-        False,
-    ),
+    ("RULE-7 both, nobody's address", "global {source: {selector: all(), notSelector: app == 'web'}}", "9.9.9.9", "1", False),
     ("RULE-7 lone notSelector", "global {source: {notSelector: app == 'web'}}", WEB, "80/TCP", False),
-    (
-        "RULE-7 lone, nobody's address matches",
-        "global {source: {notSelector: app == 'web'}}",
-        "9.9.9.9",
-        "80/TCP",
-        True,
-    ),
+    ("RULE-7 lone, nobody's address matches", "global {source: {notSelector: app == 'web'}}", "9.9.9.9", "80/TCP", True),
     ("RULE-7 lone in a namespace is positive", "shop {source: {notSelector: app == 'x'}}", "9.9.9.9", "80/TCP", False),
     ("RULE-7 lone in a namespace", "shop {source: {notSelector: app == 'x'}}", WEB, "80/TCP", True),
     ("RULE-7 lone, other namespace", "shop {source: {notSelector: app == 'x'}}", TOOL, "80/TCP", False),
@@ -140,77 +121,29 @@ INGRESS_CASES = [
     ("RULE-9 another namespace", "shop {source: {namespaceSelector: team == 'b'}}", WEB, "80/TCP", False),
     ("RULE-9 AND selector", "shop {source: {namespaceSelector: team == 'b', selector: app == 'db'}}", TOOL, "1", False),
     ("RULE-9 by name", "shop {source: {namespaceSelector: projectcalico.org/name == 'lab'}}", TOOL, "80/TCP", True),
-    (
-        "RULE-9 by metadata.name",
-        "shop {source: {namespaceSelector: kubernetes.io/metadata.name == 'lab'}}",
-        TOOL,
-        "1",
-        True,
-    ),
+    ("RULE-9 by metadata.name", "shop {source: {namespaceSelector: kubernetes.io/metadata.name == 'lab'}}", TOOL, "1", True),
     ("RULE-9 all() is any namespace", "shop {source: {namespaceSelector: all()}}", TOOL, "80/TCP", True),
     ("RULE-9 all() is not none", "shop {source: {namespaceSelector: all()}}", "198.51.100.9", "80/TCP", False),
     ("RULE-9 global() is none", "shop {source: {namespaceSelector: global()}}", "198.51.100.9", "80/TCP", True),
     ("RULE-9 global() is no pod", "shop {source: {namespaceSelector: global()}}", TOOL, "80/TCP", False),
     ("RULE-9 global() is not nobody", "shop {source: {namespaceSelector: global()}}", "9.9.9.9", "80/TCP", False),
-    (
-        "RULE-9 negative selects none too",
-        "global {source: {namespaceSelector: '!has(x)'}}",
-        "198.51.100.9",
-        "80/TCP",
-        True,
-    ),
+    ("RULE-9 negative selects none too", "global {source: {namespaceSelector: '!has(x)'}}", "198.51.100.9", "80/TCP", True),
     ("RULE-9 all() inside", "global {source: {namespaceSelector: '!has(x) && all()'}}", "198.51.100.9", "1", False),
-    (
-        "RULE-9 makes notSelector positive",
-        "global {source: {namespaceSelector: all(), notSelector: app == 'x'}}",
-        "9.9.9.9",
-        "1",
-        False,
-    ),
+    ("RULE-9 makes notSelector positive", "global {source: {namespaceSelector: all(), notSelector: app == 'x'}}", "9.9.9.9", "1", False),
     ("RULE-10 by name", "global {source: {serviceAccounts: {names: [clerk, other]}}}", WEB, "80/TCP", True),
     ("RULE-10 another name", "global {source: {serviceAccounts: {names: [other]}}}", WEB, "80/TCP", False),
     ("RULE-10 by label", "global {destination: {serviceAccounts: {selector: role == 'keeper'}}}", WEB, "80/TCP", True),
-    (
-        "RULE-10 both AND",
-        "global {destination: {serviceAccounts: {selector: role == 'keeper', names: [x]}}}",
-        WEB,
-        "1",
-        False,
-    ),
-    (
-        "RULE-10 undeclared account has no labels",
-        "global {source: {serviceAccounts: {selector: has(role)}}}",
-        WEB,
-        "1",
-        False,
-    ),
-    (
-        "RULE-9 accounts stay in the namespace",
-        "shop {source: {serviceAccounts: {selector: '!has(role)'}}}",
-        TOOL,
-        "1",
-        False,
-    ),
+    ("RULE-10 both AND", "global {destination: {serviceAccounts: {selector: role == 'keeper', names: [x]}}}", WEB, "1", False),
+    ("RULE-10 undeclared account has no labels", "global {source: {serviceAccounts: {selector: has(role)}}}", WEB, "1", False),
+    ("RULE-9 accounts stay in the namespace", "shop {source: {serviceAccounts: {selector: '!has(role)'}}}", TOOL, "1", False),
     ("RULE-12 no slices, no match", "shop {source: {services: {name: s}}}", WEB, "80/TCP", False),
     ("RULE-13 nets of the other family", "global {source: {nets: ['fd00::/8']}}", WEB, "80/TCP", False),
     ("RULE-13 notNets of the other family", "global {source: {notNets: ['2001:db8::/32']}}", WEB, "80/TCP", False),
-    (
-        "RULE-13 notNets of this family",
-        "global {source: {notNets: ['2001:db8::/32']}}",
-        "fd00:10:244::1",
-        "80/TCP",
-        True,
-    ),
+    ("RULE-13 notNets of this family", "global {source: {notNets: ['2001:db8::/32']}}", "fd00:10:244::1", "80/TCP", True),
     ("RULE-15 http is not seen", "global {protocol: TCP, http: {methods: [GET]}}", WEB, "80/TCP", True),
     ("SEL-9 inherited labels", "global {source: {selector: pcns.team == 'b'}}", TOOL, "80/TCP", True),
-    (
-        "SEL-9 a set inherits its namespace's",
-        "global {source: {selector: pcns.team == 'a' && kind == 'set'}}",
-        "192.0.2.1",
-        "1",
-        True,
-    ),
-]
+    ("SEL-9 a set inherits its namespace's", "global {source: {selector: pcns.team == 'a' && kind == 'set'}}", "192.0.2.1", "1", True),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("case", "rule", "peer", "port", "expected"), INGRESS_CASES, ids=[c[0] for c in INGRESS_CASES])
@@ -225,38 +158,14 @@ def test_ingress_rule(case: str, rule: str, peer: str, port: str, expected: bool
 
 EGRESS_CASES = [
     ("RULE-1 destination nets", "global-egress {destination: {nets: [9.9.9.0/24]}}", "9.9.9.9", "80/TCP", True),
-    (
-        "RULE-6 named port elsewhere",
-        "global-egress {protocol: TCP, destination: {ports: [http]}}",
-        WEB,
-        "8080/TCP",
-        True,
-    ),
-    (
-        "RULE-6 named port of the selected",
-        "global-egress {protocol: TCP, destination: {selector: app == 'web', ports: [sql]}}",
-        TOOL,
-        "3306",
-        True,
-    ),
-    (
-        "RULE-6 of others only",
-        "global-egress {protocol: TCP, destination: {selector: app == 'db', ports: [sql]}}",
-        TOOL,
-        "3306",
-        False,
-    ),
-    (
-        "RULE-6 all endpoints without a selector",
-        "shop-egress {protocol: TCP, destination: {ports: [sql]}}",
-        TOOL,
-        "3306",
-        True,
-    ),
+    ("RULE-6 named port elsewhere", "global-egress {protocol: TCP, destination: {ports: [http]}}", WEB, "8080/TCP", True),
+    ("RULE-6 named port of the selected", "global-egress {protocol: TCP, destination: {selector: app == 'web', ports: [sql]}}", TOOL, "3306", True),
+    ("RULE-6 of others only", "global-egress {protocol: TCP, destination: {selector: app == 'db', ports: [sql]}}", TOOL, "3306", False),
+    ("RULE-6 all endpoints without a selector", "shop-egress {protocol: TCP, destination: {ports: [sql]}}", TOOL, "3306", True),
     ("RULE-6 nobody declares", "global-egress {protocol: TCP, destination: {ports: [sql]}}", "9.9.9.9", "5432", False),
     ("RULE-7 lone notSelector", "global-egress {destination: {notSelector: app == 'web'}}", "9.9.9.9", "80/TCP", True),
     ("RULE-9 all() is any namespace", "shop-egress {destination: {namespaceSelector: all()}}", TOOL, "80/TCP", True),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("case", "rule", "peer", "port", "expected"), EGRESS_CASES, ids=[c[0] for c in EGRESS_CASES])
