@@ -74,6 +74,12 @@ class Batch:
         create = m.NLM_F_CREATE | m.NLM_F_EXCL
         self._add(m.RTM_NEWLINK, create, body, lambda: f"link add {name} type veth peer {peer_name}")
 
+    def link_add(self, name: str, kind: str, index: int) -> None:
+        """A link of some kind that needs no further words: `bridge`, `wireguard`, `dummy`. It is down."""
+        body = m.link(index) + m.text(m.IFLA_IFNAME, name)
+        body += m.attribute(m.IFLA_LINKINFO, m.attribute(m.IFLA_INFO_KIND, kind.encode()))
+        self._add(m.RTM_NEWLINK, m.NLM_F_CREATE | m.NLM_F_EXCL, body, lambda: f"link add {name} type {kind}")
+
     def link_up(self, index: int) -> None:
         """Set a link up."""
         self._add(m.RTM_NEWLINK, 0, m.link(index, up=True), lambda: f"link set {index} up")
