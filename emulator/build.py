@@ -6,18 +6,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from encryption.available import require
-from reference.log import EventLog
-from topologies.description import Topology, hosts
-from topologies.fabric import Fabric
-
 from emulator.cluster import PRIVATE_LOG, RunningCluster
 from emulator.dataplane import DATAPLANES
 from emulator.spec import ClusterSpec
+from encryption.available import require
 from reference import commands
 from reference.errors import InvalidInputError
+from reference.log import EventLog
 from reference.state import State, fold
 from topologies import TOPOLOGIES
+from topologies.description import Topology, hosts
+from topologies.fabric import Fabric
 
 
 def build(spec: ClusterSpec, progress: Callable[[str], None]) -> RunningCluster:

@@ -12,13 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from immutables import Map
-from reference.commands import Decision
-from reference.log import EventLog
-from reference.naming import name_of, packet_between
-from reference.packet import Packet
-from reference.program.compile import Compiler
-from reference.routes import block_owners
-from topologies.fabric import Fabric
 
 from emulator.namespaces import NetworkNamespace, of_pid
 from emulator.node import NodeAgent
@@ -27,10 +20,17 @@ from emulator.probe.types import Outcome, Probe
 from emulator.sandbox import outer_pid
 from emulator.spec import ClusterSpec
 from reference import commands
+from reference.commands import Decision
 from reference.errors import InvalidInputError, MuslinError
+from reference.log import EventLog
+from reference.naming import name_of, packet_between
+from reference.packet import Packet
+from reference.program.compile import Compiler
 from reference.program.types import NodeProgram, digest
 from reference.resources import AnyResource, Key
+from reference.routes import block_owners
 from reference.state import State, evolve
+from topologies.fabric import Fabric
 
 PRIVATE_LOG = Path("/run/muslin/log.db")  # in the sandbox's own tmpfs: gone with it
 PATIENCE = 60.0  # seconds a node may take to enforce a state before waiting for it fails

@@ -17,5 +17,5 @@ def explain(cluster: RunningCluster, probe: Probe, seq: int) -> Explanation:
     with ExitStack() as stack:
         traces = [stack.enter_context(agent.tracing(packet)) for agent in cluster.agents.values()]
         outcome = cluster.probe_many([probe], seq)[0]
-        steps = [step for trace in traces for step in trace.steps()]
+        steps = [step for steps_seen in traces for step in steps_seen()]
     return Explanation(verdict=evaluate(cluster.state, outcome.packet), outcome=outcome, steps=tuple(steps))

@@ -1,14 +1,14 @@
 """Muslin: a whole Calico-style cluster on one laptop.
 
-    import muslin
+import muslin
 
-    state = muslin.load("manifests/")
-    verdict = muslin.evaluate(state, "shop/web", "shop/db", protocol="TCP", port=5432)
-    print(verdict.explain())
+state = muslin.load("manifests/")
+verdict = muslin.evaluate(state, "shop/web", "shop/db", protocol="TCP", port=5432)
+print(verdict.explain())
 
-    with muslin.Cluster(nodes=2) as cluster:
-        cluster.apply("manifests/")
-        assert cluster.probe("shop/web", "shop/db", "TCP", 5432).allowed == verdict.allowed
+with muslin.Cluster(nodes=2) as cluster:
+    cluster.apply("manifests/")
+    assert cluster.probe("shop/web", "shop/db", "TCP", 5432).allowed == verdict.allowed
 """
 
 from __future__ import annotations

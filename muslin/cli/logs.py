@@ -14,9 +14,8 @@ from muslin.cli import output
 from muslin.cli.clusters import only_name
 
 if TYPE_CHECKING:
-    from reference.log import EventLog
-
     from reference.events import Record
+    from reference.log import EventLog
 
 POLL = 0.2  # seconds between looks at the log when following it
 
@@ -86,7 +85,6 @@ def _show(log: EventLog, after: int, as_json: bool) -> int:
 
 def _summary_of(log: EventLog, at: int | None) -> dict[str, Any]:
     from reference.program.compile import Compiler
-
     from reference.program.types import digest
     from reference.state import state_digest
 

@@ -80,12 +80,11 @@ def get(
     muslin get pods -A
     muslin get gnp lockdown -o yaml
     """
-    from reference.resources.output import to_json, to_yaml
-
     from muslin.cli.tables import table
     from muslin.cluster import Cluster
     from reference.errors import InvalidInputError
     from reference.resources.kinds import find_kind
+    from reference.resources.output import to_json, to_yaml
 
     found = find_kind(kind)
     state = Cluster.connect(only_name(name)).state

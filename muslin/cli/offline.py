@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 
 def _state(paths: tuple[str, ...], more: tuple[str, ...]) -> State:
-    from reference.loading import load_state
-
     from muslin.cli.sources import load
+    from reference.loading import load_state
 
     return load_state(*(sourced.resource for sourced in load(paths + more)))
 

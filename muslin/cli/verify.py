@@ -25,10 +25,9 @@ def verify(scenarios: tuple[str, ...], folder: Path | None, dataplane: str | Non
     muslin verify scenarios/default-deny.yaml
     muslin verify scenarios/ --report report
     """
+    from reports import terminal, write
     from scenarios.load import find_scenarios
     from scenarios.run import run_all
-
-    from reports import terminal, write
 
     found = find_scenarios(scenarios)
     console = output.console(stderr=as_json)
