@@ -99,8 +99,20 @@ class Progress:
     """A state in the making: the fields of `State`, assigned anew as events come in. Never shared."""
 
     __slots__ = (
-        "addresses", "blocks", "dataplane", "encryption", "endpoints", "failed_nodes", "handles", "hosts", "name",
-        "public_keys", "resources", "seq", "topology", "_sorted",
+        "_sorted",
+        "addresses",
+        "blocks",
+        "dataplane",
+        "encryption",
+        "endpoints",
+        "failed_nodes",
+        "handles",
+        "hosts",
+        "name",
+        "public_keys",
+        "resources",
+        "seq",
+        "topology",
     )  # fmt: skip
 
     def __init__(self, state: State) -> None:
