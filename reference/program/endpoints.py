@@ -9,12 +9,13 @@ from functools import lru_cache
 from reference.endpoints import WorkloadEndpoint
 from reference.program.matching import ItemKey
 from reference.program.nodes import NodeParts
+from reference.program.policies import Placement
 from reference.program.registry import Moves
 from reference.program.types import EndpointProgram
 from reference.program.walks import NOBODY, Company, WalkBook
 from reference.state import State
 
-Steps = tuple[tuple[object, bool], ...]
+Steps = tuple[tuple[Placement, int], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,8 +62,8 @@ class Endpoints:
             step = (before, tuple(noted.items()))
             after = seen.get(step)
             if after is None:
-                left = {placement for placement, joined in noted.items() if not joined}
-                joined = {placement for placement, joined in noted.items() if joined}
+                left = {placement for placement, by in noted.items() if by < 0}
+                joined = {placement for placement, by in noted.items() if by > 0}
                 after = seen[step] = (before - left) | joined
             if after:
                 self._companies[key] = after

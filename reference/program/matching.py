@@ -132,14 +132,13 @@ class Matching:
             self._matched_by[key].discard(live)
 
     def _best_pairs(self, selector: Selector) -> tuple[tuple[Pair, ...], Iterable[ItemKey]]:
-        """The required condition that the fewest items meet, and those items."""
+        """The required condition that the fewest items meet, and those items; no pair at all if none ever can."""
         best: tuple[Pair, ...] = (_NOTHING,)
-        fewest = len(self._items) + 1
+        fewest = len(self._items)
         for label, values in required(selector):
             pairs: tuple[Pair, ...] = ((label, None),) if values is None else tuple((label, v) for v in values)
             count = sum(len(self._keys_by_pair.get(pair, ())) for pair in pairs)
-            # A value is a better place than a bare label even before there are items to tell them apart.
-            if count < fewest or (count == fewest and values is not None and best[0][1] is None):
+            if count < fewest or best == (_NOTHING,):
                 best, fewest = pairs, count
         if best == (_NOTHING,):
             return best, self._items

@@ -17,7 +17,7 @@ from reference.program.policies import (
 from reference.program.sets import SetSpec
 from reference.resources import Key, Profile
 
-Moves = dict[ItemKey, dict[Placement, bool]]  # by endpoint: the policies it joined (True) or left (False)
+Moves = dict[ItemKey, dict[Placement, int]]  # by endpoint: the policies it joined (+1), left (-1), or both (0)
 
 
 class Registry:
@@ -119,8 +119,9 @@ class Registry:
         if members.spec.selector is not None:
             self._matching.detach(members.spec.selector, members)
 
-    def _note_move(self, key: ItemKey, placement: Placement, joined: bool) -> None:
-        self._moves.setdefault(key, {})[placement] = joined
+    def _note_move(self, key: ItemKey, placement: Placement, by: int) -> None:
+        noted = self._moves.setdefault(key, {})
+        noted[placement] = noted.get(placement, 0) + by
 
     def _mark(self, members: SetMembers) -> None:
         self._dirty[members] = None
@@ -129,16 +130,16 @@ class Registry:
 class _Scope:
     """Hears whom a policy selects."""
 
-    def __init__(self, placement: Placement, note: Callable[[ItemKey, Placement, bool], None]) -> None:
+    def __init__(self, placement: Placement, note: Callable[[ItemKey, Placement, int], None]) -> None:
         self._placement = placement
         self._note = note
 
     def moved(self, old: Item | None, new: Item | None) -> None:
         """Note an endpoint that joins or leaves; network sets are never selected (NS-2)."""
         if old is None and new is not None and new.is_endpoint:
-            self._note(new.key, self._placement, True)
+            self._note(new.key, self._placement, +1)
         elif new is None and old is not None and old.is_endpoint:
-            self._note(old.key, self._placement, False)
+            self._note(old.key, self._placement, -1)
 
 
 def _sharing(old: CompiledPolicy | None, new: CompiledPolicy) -> CompiledPolicy:
