@@ -89,6 +89,14 @@ class Dataplane(Protocol):
         """Packets and bytes each rule matched since it was programmed."""
         ...
 
+    def rule_of(self, prefix: str) -> RuleRef | None:
+        """The rule that a dropped packet's NFLOG prefix stands for; None if it is not this dataplane's."""
+        ...
+
     def clean(self) -> None:
         """Remove everything this dataplane put in the kernel, and nothing else."""
+        ...
+
+    def close(self) -> None:
+        """Let go of sockets; what is programmed stays."""
         ...

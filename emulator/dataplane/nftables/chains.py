@@ -1,0 +1,98 @@
+"""From policies and walks to chains. Pure; a chain is a function of its part alone.
+
+Marks carry a policy's word back to the walk: a chain that allows sets ACCEPT and returns, one that passes sets PASS
+and returns (IPT-3). All other mark bits are left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from emulator.dataplane.contract import Guard, RuleRef
+from emulator.dataplane.nftables import expressions as e
+from emulator.dataplane.nftables.matching import Needs, conditions
+from emulator.dataplane.nftables.names import PROFILE_TIER, comment, log_prefix, policy_chain, walk_chain
+from emulator.dataplane.nftables.parts import Chain, Rule
+from reference.program.types import FlowDirection, PolicyProgram, ProgramRule, TierStep, Walk
+
+ACCEPT_MARK, PASS_MARK = 0x10000, 0x20000
+DENY_GROUP, LOG_GROUP = 1, 2
+SNAPLEN = 128  # enough for an IPv6 header with options and the transport's
+
+
+def policy_chains(policy: PolicyProgram) -> tuple[Chain, Chain]:
+    """The ingress and the egress chain of a policy or profile."""
+    return _policy_chain(policy, "ingress", policy.ingress), _policy_chain(policy, "egress", policy.egress)
+
+
+def _policy_chain(policy: PolicyProgram, direction: FlowDirection, rules: tuple[ProgramRule, ...]) -> Chain:
+    needs = Needs()
+    written = []
+    for rule in rules:
+        ref = RuleRef(tier=policy.tier, policy=policy.id, direction=direction, rule=rule.index, action=rule.action)
+        act, words = _action(ref), comment(str(ref))
+        written.extend(Rule(matching + act, words, ref) for matching in conditions(rule.match, needs))
+    return Chain(
+        name=policy_chain(policy.id, direction),
+        rules=tuple(written),
+        sets=frozenset(needs.sets),
+        literals=frozenset(needs.literals),
+    )
+
+
+def _action(ref: RuleRef) -> bytes:
+    """What a matching rule does (POL-12, POL-20)."""
+    if ref.action == "deny":
+        return deny(ref)
+    if ref.action == "log":
+        return e.counter() + e.log(LOG_GROUP, log_prefix(ref), SNAPLEN)
+    mark = ACCEPT_MARK if ref.action == "allow" else PASS_MARK
+    return e.counter() + e.mark_change(put=mark) + e.verdict(e.RETURN)
+
+
+def deny(ref: RuleRef) -> bytes:
+    """Count, tell the listeners which rule it was, drop."""
+    return e.counter() + e.log(DENY_GROUP, log_prefix(ref), SNAPLEN) + e.verdict(e.DROP)
+
+
+def guard_rule(matching: bytes, guard: Guard, direction: FlowDirection) -> Rule:
+    """A fixed denial of the dataplane."""
+    ref = RuleRef(tier=PROFILE_TIER if guard == "no profile matched" else "", direction=direction, guard=guard)
+    return Rule(matching + deny(ref), comment(str(ref)), ref)
+
+
+def walk_to_chain(walk: Walk) -> Chain:
+    """The way of a packet through tiers and profiles; returning from the chain means accepted (POL-12 … POL-15)."""
+    rules = [Rule(e.mark_change(clear=ACCEPT_MARK | PASS_MARK), "a walk begins: nothing decided")]
+    for number, tier in enumerate(walk.tiers):
+        rules.extend(_tier(tier, walk.direction, first=number == 0))
+    for profile in walk.profiles:
+        chain = policy_chain(profile, walk.direction)
+        rules.append(Rule(e.verdict(e.JUMP, chain), comment(f"profile {profile}")))
+        rules.append(_RETURN_IF_ACCEPTED)
+    rules.append(guard_rule(b"", "no profile matched", walk.direction))
+    policies = [*(policy for tier in walk.tiers for policy in tier.policies), *walk.profiles]
+    return Chain(
+        name=walk_chain(walk),
+        rules=tuple(rules),
+        jumps=frozenset(policy_chain(policy, walk.direction) for policy in policies),
+    )
+
+
+_RETURN_IF_ACCEPTED = Rule(e.mark_has(ACCEPT_MARK) + e.verdict(e.RETURN), "accepted")
+
+
+def _tier(tier: TierStep, direction: FlowDirection, *, first: bool) -> Iterator[Rule]:
+    """A tier: its policies until one decides or passes, then its default action if none passed (POL-13)."""
+    if not first:
+        yield Rule(e.mark_change(clear=PASS_MARK), comment(f"tier {tier.tier} begins"))
+    undecided = b""
+    for policy in tier.policies:
+        jump = e.verdict(e.JUMP, policy_chain(policy, direction))
+        yield Rule(undecided + jump, comment(f"tier {tier.tier}: {policy}"))
+        yield _RETURN_IF_ACCEPTED
+        undecided = e.mark_has(PASS_MARK, present=False)
+    if tier.default_action == "deny" and tier.policies:
+        # FL-6: the end of a tier names the last policy of the tier as its trigger.
+        ref = RuleRef(tier=tier.tier, policy=tier.policies[-1], direction=direction, rule=-1, action="deny")
+        yield Rule(undecided + deny(ref), comment(str(ref)), ref)

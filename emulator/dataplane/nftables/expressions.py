@@ -1,0 +1,225 @@
+"""nf_tables expressions as bytes: the smallest steps a kernel rule is made of. Pure.
+
+Each function returns the encoded list elements of one or a few expressions; concatenated they are a rule. They are
+written the way the nft program writes them, so that its listing shows the usual text ("ip saddr @x tcp dport 80").
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from typing import Literal
+
+from emulator.nfnetlink import attribute, nested, text, u32
+from reference.endpoints import Family
+
+DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
+MARK, IIFNAME, OIFNAME, NFTRACE, NFPROTO, L4PROTO = 3, 6, 7, 12, 15, 16
+CT_INVALID, CT_ESTABLISHED, CT_RELATED = 1, 2, 4
+ADDRESS_LENGTH: dict[Family, int] = {4: 4, 6: 16}
+INTERFACE_LENGTH = 16
+_NETWORK, _TRANSPORT = 1, 2
+_EQUAL, _NOT_EQUAL = 0, 1
+_VERDICT = 0  # register
+_FIRST = 1  # the first 16 byte data register; 4 byte ones are counted from 8
+_ADDRESS_AT: dict[tuple[Family, bool], int] = {(4, True): 12, (4, False): 16, (6, True): 8, (6, False): 24}
+
+COUNTER = "counter"
+
+
+def _expression(name: str, *attributes: bytes) -> bytes:
+    return nested(1, text(1, name), nested(2, *attributes))
+
+
+def _value(kind: int, data: bytes) -> bytes:
+    return nested(kind, attribute(1, data))
+
+
+def _cmp(data: bytes, *, equal: bool = True, register: int = _FIRST) -> bytes:
+    return _expression("cmp", u32(1, register), u32(2, _EQUAL if equal else _NOT_EQUAL), _value(3, data))
+
+
+def _meta(key: int, register: int = _FIRST) -> bytes:
+    return _expression("meta", u32(2, key), u32(1, register))
+
+
+def _payload(base: int, offset: int, length: int, register: int = _FIRST) -> bytes:
+    return _expression("payload", u32(1, register), u32(2, base), u32(3, offset), u32(4, length))
+
+
+def _bitwise(mask: bytes, xor: bytes) -> bytes:
+    return _expression("bitwise", u32(1, _FIRST), u32(2, _FIRST), u32(3, len(mask)), _value(4, mask), _value(5, xor))
+
+
+def _lookup(set_name: str, *, within: bool = True) -> bytes:
+    inverted = b"" if within else u32(5, 1)
+    return _expression("lookup", text(1, set_name), u32(2, _FIRST), inverted)
+
+
+def verdict_attributes(code: int, chain: str = "") -> bytes:
+    """The inside of a verdict: a code and, for jump and goto, the chain."""
+    return nested(2, u32(1, code), text(2, chain) if chain else b"")
+
+
+@lru_cache(maxsize=1024)
+def verdict(code: int, chain: str = "") -> bytes:
+    """Decide: drop, accept, return, jump or goto a chain."""
+    return _expression("immediate", u32(1, _VERDICT), nested(2, verdict_attributes(code, chain)))
+
+
+@lru_cache(maxsize=64)
+def counter() -> bytes:
+    """Count packets and bytes from nought."""
+    return _expression(COUNTER, attribute(1, bytes(8)), attribute(2, bytes(8)))
+
+
+def log(group: int, prefix: str, snaplen: int) -> bytes:
+    """Hand the packet's head to NFLOG listeners at once (queue threshold 1)."""
+    return _expression(
+        "log",
+        text(2, prefix),
+        attribute(1, struct.pack("!H", group)),
+        u32(3, snaplen),
+        attribute(4, struct.pack("!H", 1)),
+    )
+
+
+@lru_cache(maxsize=64)
+def family_is(family: Family) -> bytes:
+    """The packet is of this IP family."""
+    return _meta(NFPROTO) + _cmp(bytes([2 if family == 4 else 10]))
+
+
+@lru_cache(maxsize=1024)
+def protocol_is(number: int, *, equal: bool = True) -> bytes:
+    """The IP protocol is, or is not, this one."""
+    return _meta(L4PROTO) + _cmp(bytes([number]), equal=equal)
+
+
+def protocol_in(set_name: str) -> bytes:
+    """The IP protocol is in a set."""
+    return _meta(L4PROTO) + _lookup(set_name)
+
+
+@lru_cache(maxsize=16384)
+def address_in_prefix(family: Family, source: bool, network: bytes, prefix: int, within: bool) -> bytes:
+    """The source or destination address is, or is not, in one network."""
+    length = ADDRESS_LENGTH[family]
+    load = _payload(_NETWORK, _ADDRESS_AT[family, source], length)
+    if prefix == length * 8:
+        return load + _cmp(network, equal=within)
+    mask = (((1 << prefix) - 1) << (length * 8 - prefix)).to_bytes(length, "big")
+    return load + _bitwise(mask, bytes(length)) + _cmp(network, equal=within)
+
+
+@lru_cache(maxsize=16384)
+def address_in_set(family: Family, source: bool, set_name: str, within: bool) -> bytes:
+    """The source or destination address is, or is not, in a set."""
+    return _payload(_NETWORK, _ADDRESS_AT[family, source], ADDRESS_LENGTH[family]) + _lookup(set_name, within=within)
+
+
+@lru_cache(maxsize=4096)
+def address_and_port_in_set(family: Family, source: bool, set_name: str, within: bool) -> bytes:
+    """(address, protocol, port) of one end is, or is not, in a set of named ports (RULE-6)."""
+    length = ADDRESS_LENGTH[family]
+    protocol = 8 + length // 4  # the 4 byte register after the address
+    return (
+        _payload(_NETWORK, _ADDRESS_AT[family, source], length)
+        + _meta(L4PROTO, protocol)
+        + _payload(_TRANSPORT, 0 if source else 2, 2, protocol + 1)
+        + _lookup(set_name, within=within)
+    )
+
+
+@lru_cache(maxsize=16384)
+def port_in_range(source: bool, low: int, high: int, within: bool) -> bytes:
+    """The source or destination port is, or is not, in low..high."""
+    load = _payload(_TRANSPORT, 0 if source else 2, 2)
+    if low == high:
+        return load + _cmp(struct.pack("!H", low), equal=within)
+    ends = _value(3, struct.pack("!H", low)) + _value(4, struct.pack("!H", high))
+    return load + _expression("range", u32(1, _FIRST), u32(2, _EQUAL if within else _NOT_EQUAL), ends)
+
+
+@lru_cache(maxsize=4096)
+def port_in_set(source: bool, set_name: str, within: bool) -> bytes:
+    """The source or destination port is, or is not, in a set."""
+    return _payload(_TRANSPORT, 0 if source else 2, 2) + _lookup(set_name, within=within)
+
+
+@lru_cache(maxsize=1024)
+def icmp_is(icmp_type: int, code: int | None, *, equal: bool = True) -> bytes:
+    """The ICMP type, and the code if given, are or are not these (RULE-3)."""
+    if code is None:
+        return _payload(_TRANSPORT, 0, 1) + _cmp(bytes([icmp_type]), equal=equal)
+    return _payload(_TRANSPORT, 0, 2) + _cmp(bytes([icmp_type, code]), equal=equal)
+
+
+def icmp_code_is_not(code: int) -> bytes:
+    """The ICMP code is another one."""
+    return _payload(_TRANSPORT, 1, 1) + _cmp(bytes([code]), equal=False)
+
+
+def icmp_type_between(low: int, high: int) -> bytes:
+    """The ICMP type is in low..high."""
+    ends = _value(3, bytes([low])) + _value(4, bytes([high]))
+    return _payload(_TRANSPORT, 0, 1) + _expression("range", u32(1, _FIRST), u32(2, _EQUAL), ends)
+
+
+@lru_cache(maxsize=256)
+def interface_is(direction: Literal["in", "out"], prefix: str, *, equal: bool = True) -> bytes:
+    """The interface name begins, or does not begin, with a prefix."""
+    return _meta(IIFNAME if direction == "in" else OIFNAME) + _cmp(prefix.encode(), equal=equal)
+
+
+def interface_in_set(direction: Literal["in", "out"], set_name: str) -> bytes:
+    """The interface is in a set of names."""
+    return _meta(IIFNAME if direction == "in" else OIFNAME) + _lookup(set_name)
+
+
+def interface_and_source_in_set(family: Family, set_name: str) -> bytes:
+    """(input interface, source address) is in a set (CT-5)."""
+    load = _payload(_NETWORK, _ADDRESS_AT[family, True], ADDRESS_LENGTH[family], _FIRST + 1)
+    return _meta(IIFNAME) + load + _lookup(set_name)
+
+
+def dispatch(direction: Literal["in", "out"], map_name: str) -> bytes:
+    """Go where a verdict map sends the interface; no entry: on to the next rule."""
+    load = _meta(IIFNAME if direction == "in" else OIFNAME)
+    return load + _expression("lookup", text(1, map_name), u32(2, _FIRST), u32(3, _VERDICT))
+
+
+@lru_cache(maxsize=64)
+def mark_has(bits: int, *, present: bool = True) -> bytes:
+    """At least one of these mark bits is set, or none is."""
+    return _meta(MARK) + _bitwise(_host(bits), bytes(4)) + _cmp(bytes(4), equal=not present)
+
+
+@lru_cache(maxsize=64)
+def mark_change(*, clear: int = 0, put: int = 0) -> bytes:
+    """Clear and set mark bits; the others stay."""
+    keep = ~(clear | put) & 0xFFFFFFFF
+    return _meta(MARK) + _bitwise(_host(keep), _host(put)) + _expression("meta", u32(2, MARK), u32(3, _FIRST))
+
+
+@lru_cache(maxsize=16)
+def connection_is(states: int) -> bytes:
+    """Connection tracking says one of these states."""
+    load = _expression("ct", u32(2, 0), u32(1, _FIRST))
+    return load + _bitwise(_host(states), bytes(4)) + _cmp(bytes(4), equal=False)
+
+
+def trace() -> bytes:
+    """Have the kernel report every rule this packet meets."""
+    return _expression("immediate", u32(1, _FIRST), _value(2, b"\1")) + _expression(
+        "meta", u32(2, NFTRACE), u32(3, _FIRST)
+    )
+
+
+def masquerade() -> bytes:
+    """Translate the source to the address of the interface the packet leaves by."""
+    return _expression("masq")
+
+
+def _host(value: int) -> bytes:
+    return struct.pack("=I", value)
