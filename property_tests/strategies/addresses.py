@@ -36,14 +36,14 @@ def anchors(family: Family) -> tuple[str, ...]:
     return (*near, str(outside[0]), str(outside[-1]), *nodes)
 
 
-def cidr(choices: Choices, family: Family, *, whole: bool = True) -> str:
-    """A CIDR around an anchor, masked or not, or a bare address; /0 only when `whole` (notNets refuse it, 2b.2)."""
+def cidr(choices: Choices, family: Family, *, whole: bool = True, loose: bool = False) -> str:
+    """A CIDR around an anchor; /0 when `whole` (notNets refuse it, 2b.2), bare or unmasked addresses when `loose`."""
     address = choices.pick(anchors(family))
-    if choices.chance(10):
+    if loose and choices.chance(20):
         return address
     prefix = choices.pick(_PREFIXES[family] if whole else _PREFIXES[family][:-1])
     network = ip_network(f"{address}/{prefix}", strict=False)
-    return f"{address}/{prefix}" if choices.chance(10) else str(network)
+    return f"{address}/{prefix}" if loose and choices.chance(20) else str(network)
 
 
 def edges(text: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from property_tests.strategies.choices import Choices, drawn
 from property_tests.strategies.kubernetes import kubernetes_policy
 from property_tests.strategies.policies import (
     BUILT_IN_TIERS,
+    MISSING_TIER,
     OWN_TIERS,
     global_network_policy,
     network_policy,
@@ -40,21 +41,22 @@ def cluster(choices: Choices) -> Cluster:
 def surroundings(choices: Choices) -> Cluster:
     """Everything policies speak about, and no policy: pods are open to each other."""
     nodes = tuple(choices.some(NODES, 0, 2))
+    own_pools = choices.chance(75)
     return [
         *(node(name) for name in nodes),
-        *(pools() if choices.chance(75) else ()),  # otherwise the default pools come to be
+        *(pools() if own_pools else ()),  # otherwise the default pools come to be
         *(namespace(choices, name) for name in choices.some(NAMESPACES, 0, 2)),  # otherwise implicit
         *(service_account(choices, "bot", place) for place in choices.some(NAMESPACES, 0, 2)),
         *(network_set(choices, f"ns{number}") for number in range(choices.pick((0, 0, 1)))),
         *(global_network_set(choices, f"gns{number}") for number in range(choices.pick((0, 0, 1)))),
-        *(pod(choices, number, nodes) for number in range(choices.integer(2, 5))),
+        *(pod(choices, number, nodes, pinnable=own_pools) for number in range(choices.integer(2, 5))),
     ]
 
 
 def policies(choices: Choices) -> Cluster:
     """Tiers and policies of all kinds."""
     own = tuple(choices.some(OWN_TIERS, 0, 2))
-    tiers = ("default", *own, *own, *(choices.some(BUILT_IN_TIERS, 0, 3)))
+    tiers = ("default", *own, *own, *choices.some((*BUILT_IN_TIERS, MISSING_TIER), 0, 3))
     found: Cluster = [tier(choices, name) for name in own]
     if choices.chance(5):
         found.append(profile(choices, "extra"))

@@ -93,7 +93,9 @@ def _ip_block(choices: Choices) -> IPBlock:
             length for length in (24, 30, 31, 32, 120, 127, 128) if network.prefixlen < length <= network.max_prefixlen
         ]
         exceptions.append(str(ip_network(f"{choices.pick(inside)}/{choices.pick(longer)}", strict=False)))
-    return IPBlock(cidr=str(network), except_=tuple(exceptions))
+    # A CIDR with host bits set stands for its network (K8S-9).
+    text = f"{choices.pick(inside)}/{network.prefixlen}" if choices.chance(10) else str(network)
+    return IPBlock(cidr=text, except_=tuple(exceptions))
 
 
 def _ports(choices: Choices) -> tuple[PolicyPort, ...] | None:

@@ -27,6 +27,7 @@ from reference.resources.calico import (
 )
 
 OWN_TIERS = ("t0", "t1")
+MISSING_TIER = "missing"  # nobody makes it; its policies are enforced all the same (POL-4)
 BUILT_IN_TIERS = ("default", "kube-admin", "kube-baseline")
 _ORDERS = (None, 0.0, 1.0, 1.0, 1000.0, 999.5)
 _TYPES: tuple[tuple[Direction, ...], ...] = (("Ingress",), ("Egress",), ("Ingress", "Egress"), ("Ingress", "Egress"))

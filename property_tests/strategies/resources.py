@@ -59,10 +59,10 @@ def pools() -> list[IPPool]:
     return [IPPool(metadata=Metadata(name=f"pool-{family}"), spec=spec[family]) for family in (4, 6)]
 
 
-def pod(choices: Choices, number: int, nodes: tuple[str, ...]) -> Pod:
-    """Pod `p<number>`: its address pinned or not, one family or both, ports named alike with different numbers."""
+def pod(choices: Choices, number: int, nodes: tuple[str, ...], *, pinnable: bool = True) -> Pod:
+    """Pod `p<number>`: its address perhaps pinned, in one family or both; ports named alike with different numbers."""
     annotations = {}
-    if choices.chance(40):
+    if pinnable and choices.chance(40):
         families: tuple[Family, ...] = choices.pick(((4, 6), (4, 6), (4,), (6,)))
         addresses = [pod_address(family, PINNED_ORDINALS[number]) for family in families]
         annotations["cni.projectcalico.org/ipAddrs"] = json.dumps(addresses)
@@ -108,4 +108,4 @@ def global_network_set(choices: Choices, name: str) -> GlobalNetworkSet:
 
 def _nets(choices: Choices) -> tuple[str, ...]:
     families: tuple[Family, ...] = (4, 6)
-    return tuple(cidr(choices, choices.pick(families)) for _ in range(choices.integer(0, 3)))
+    return tuple(cidr(choices, choices.pick(families), loose=True) for _ in range(choices.integer(0, 3)))

@@ -38,7 +38,7 @@ ICMP_TYPES = (8, 0, 3, 128, 254)
 
 Side = Literal["source", "destination"]
 _SIDES: tuple[Side, ...] = ("source", "destination")
-_NOT_PROTOCOLS: tuple[ProtocolName, ...] = ("UDP", "TCP", 132, "ICMP")
+_NOT_PROTOCOLS: tuple[ProtocolName, ...] = ("UDP", "TCP", 132, 47)
 
 
 def rule(choices: Choices, direction: Direction, namespace: str | None) -> Rule:

@@ -1,0 +1,1 @@
+"""Stateful machines: random sequences of commands, with what must hold after each."""

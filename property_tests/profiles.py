@@ -1,0 +1,20 @@
+"""Hypothesis profiles: how much is tried. No deadlines: they failed correct properties on busy machines."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+VARIABLE = "MUSLIN_HYPOTHESIS"  # names the profile; `ci` when unset
+_PATIENT = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
+
+
+def load() -> None:
+    """Register the profiles and load the one the environment names.
+
+    `ci` tries the same examples every time; `thorough` tries many more, and new ones each time.
+    """
+    settings.register_profile("ci", deadline=None, max_examples=40, derandomize=True, suppress_health_check=_PATIENT)
+    settings.register_profile("thorough", deadline=None, max_examples=1000, suppress_health_check=_PATIENT)
+    settings.load_profile(os.environ.get(VARIABLE, "ci"))

@@ -1,0 +1,1 @@
+"""Properties: what must hold of every cluster, and the edits and histories that show it."""

@@ -1,0 +1,108 @@
+"""Invariants 2 to 6 and 8 of the semantics: edits of a cluster whose effect is known, judged by oracle and program."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from property_tests.properties import edits
+from property_tests.strategies.choices import Choices, Drawn, Seeded
+from property_tests.strategies.clusters import Cluster, cluster
+from property_tests.strategies.packets import has_pods, interest, packet
+from property_tests.worlds import built, pinned
+from reference import policy
+from reference.packet import Packet
+from reference.policy.verdict import Verdict
+from reference.program.compile import Compiler
+from reference.program.interpret import decide
+from reference.state import State
+
+PACKETS = 60
+
+
+def drawn_cluster(data: st.DataObject) -> tuple[Choices, Cluster, State, list[Packet]]:
+    """A cluster with pinned pods, and packets worth asking it."""
+    choices = Drawn(data.draw)
+    loose = cluster(choices)
+    resources = pinned(loose, built(loose))
+    state = built(resources)
+    seeded, about = Seeded(choices.integer(0, 2**32)), interest(state)
+    packets = [packet(seeded, about) for _ in range(PACKETS)] if has_pods(about) else []
+    return choices, resources, state, packets
+
+
+def by_oracle(state: State, packets: list[Packet]) -> list[bool]:
+    """What the oracle allows."""
+    return [policy.allowed(state, one) for one in packets]
+
+
+def by_program(state: State, packets: list[Packet]) -> list[bool]:
+    """What the compiled program allows."""
+    programs = Compiler().compile(state)
+    return [decide(programs, state, one).allowed for one in packets]
+
+
+READERS = pytest.mark.parametrize("read", [by_oracle, by_program])
+Reader = Callable[[State, list[Packet]], list[bool]]
+
+
+def single_elements(choices: Choices, resources: Cluster) -> Cluster:
+    """Splitting needs no choice."""
+    del choices
+    return edits.with_single_element_rules(resources)
+
+
+NEUTRAL = [
+    pytest.param(edits.with_log_rules, id="2: Log rules anywhere"),
+    pytest.param(edits.with_idle_policy, id="3: a policy that selects nothing"),
+    pytest.param(edits.with_passing_tier, id="6: a tier that passes everything on"),
+    pytest.param(single_elements, id="8: one rule per entry of its lists"),
+]
+
+
+@READERS
+@pytest.mark.parametrize("edit", NEUTRAL)
+@given(data=st.data())
+def test_edits_that_change_no_verdict(
+    edit: Callable[[Choices, Cluster], Cluster], read: Reader, data: st.DataObject
+) -> None:
+    """Such an edit leaves every verdict as it was."""
+    choices, resources, before, packets = drawn_cluster(data)
+    after = built(edit(choices, resources))
+    assert read(after, packets) == read(before, packets)
+
+
+@READERS
+@given(data=st.data())
+def test_an_appended_allow_denies_nothing(read: Reader, data: st.DataObject) -> None:
+    """Invariant 4: an Allow rule at the end of policies never turns an allow into a deny."""
+    choices, resources, before, packets = drawn_cluster(data)
+    after = built(edits.with_allow_appended(choices, resources))
+    for one, was, is_now in zip(packets, read(before, packets), read(after, packets), strict=True):
+        assert is_now or not was, one
+
+
+@READERS
+@given(data=st.data())
+def test_a_policy_without_rules_allows_nothing(read: Reader, data: st.DataObject) -> None:
+    """Invariant 4: one more policy without rules never turns a deny into an allow."""
+    choices, resources, before, packets = drawn_cluster(data)
+    after = built(edits.with_empty_policy(choices, resources))
+    for one, was, is_now in zip(packets, read(before, packets), read(after, packets), strict=True):
+        assert was or not is_now, one
+
+
+def _sides_outside(verdict: Verdict, namespace: str) -> list[tuple[str, bool]]:
+    return [(side.endpoint, side.allowed) for side in verdict.trace if not side.endpoint.startswith(f"{namespace}/")]
+
+
+@given(data=st.data())
+def test_a_policy_of_one_namespace_leaves_the_others_alone(data: st.DataObject) -> None:
+    """Invariant 3: what an endpoint decides on its own behalf does not change by a policy that cannot select it."""
+    choices, resources, before, packets = drawn_cluster(data)
+    edited, namespace = edits.with_policy_elsewhere(choices, resources)
+    after = built(edited)
+    for one in packets:
+        was, is_now = policy.evaluate(before, one), policy.evaluate(after, one)
+        assert _sides_outside(is_now, namespace) == _sides_outside(was, namespace), one

@@ -1,0 +1,8 @@
+"""IPAM never hands out an address twice, whatever is asked of it."""
+
+from hypothesis import settings
+
+from property_tests.machines.ipam import AddressMachine
+
+TestAddresses = AddressMachine.TestCase
+TestAddresses.settings = settings(max_examples=25, stateful_step_count=30)
