@@ -157,6 +157,19 @@ class RouteSocket:
                     raise
         return found
 
+    def next_hop(self, address: m.Address) -> m.Address | None:
+        """The gateway packets to an address are sent to; None when it is on a link of ours, or nowhere to be found."""
+        sequence = self._sequence
+        self._sequence += 1
+        body = m.ROUTE.pack(m.af(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+        body += m.attribute(m.RTA_DST, address.packed)
+        self._socket.send(m.HEADER.pack(16 + len(body), m.RTM_GETROUTE, m.NLM_F_REQUEST, sequence, 0) + body)
+        while True:
+            data = self._socket.recv(1 << 16)
+            for kind, _flags, number, start, end in m.messages(data):
+                if number == sequence:
+                    return _kernel_route(data, start, end).via if kind == m.RTM_NEWROUTE else None
+
 
 def _portions(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
     start = size = 0
