@@ -61,7 +61,7 @@ def test_addresses_of(state: State, name: str, addresses: tuple[str, ...]) -> No
         ("web", "no pod, node, host or address 'web'; did you mean shop/web?"),
         ("shop/wbe", "no pod, node, host or address 'shop/wbe'; did you mean shop/web?"),
         ("both", "'both' is both a pod and a host; write default/both, or node/both"),
-        ("z", "no pod, node, host or address 'z'; there is default/both, default/six, default/solo, shop/web, both, n1"),
+        ("z", "no pod, node, host or address 'z'; there is default/both, default/six, default/solo, shop/web, both, n1"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_unknown_name_says_what_exists(state: State, name: str, message: str) -> None:
