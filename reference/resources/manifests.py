@@ -6,6 +6,7 @@ touches nothing else.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -290,6 +291,8 @@ def _require_json(value: Json, path: FieldPath) -> None:
             raise FieldError(path, f"{shown(value)} is not text: it has half of a surrogate pair")
     elif isinstance(value, int) and not is_storable(value):
         raise FieldError(path, "a whole number of more than 64 bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise FieldError(path, f"{value} is not a number that JSON has")
 
 
 def _manifests(value: Json, origin: Origin, kind_of_items: Kind | None = None) -> Iterator[Sourced]:

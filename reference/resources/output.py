@@ -24,8 +24,10 @@ def manifest(resource: AnyResource) -> dict[str, Any]:
     result = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": ordered}
     result.update((name, value) for name, value in body.items() if name != "resource")
     spec = result.get("spec")
-    if isinstance(spec, dict) and isinstance(spec.get("order"), float) and spec["order"].is_integer():
-        spec["order"] = int(spec["order"])
+    if isinstance(spec, dict):
+        order = spec.get("order")
+        if isinstance(order, float) and order.is_integer() and abs(order) < 2**53:
+            spec["order"] = int(order)  # as users write it
     return result
 
 

@@ -123,6 +123,7 @@ def test_nothing_of_a_bad_file(tmp_path: Path) -> None:
         ({**pod("a"), "spec": {1: 2}}, "<inline>: document 1: spec: key 1 is not a string"),
         ({**pod("a"), "spec": {"tolerations": object()}}, "<inline>: document 1: not a manifest: Encoding objects of "),
         ({**pod("a"), "spec": {"priority": 2**64}}, "<inline>: document 1: spec.priority: a whole number of more than"),
+        ({**pod("a"), "spec": {"priority": float("inf")}}, "<inline>: document 1: spec.priority: inf is not a number"),
         (pod("\ud800"), '<inline>: document 1: metadata.name: "\\ud800" is not text: it has half of a surrogate pair'),
         ([pod("a"), pod("B")], '<inline>: document 2, Pod B: metadata.name: "B" is not a DNS name'),
         ([pod("a"), {}], "<inline>: document 2: apiVersion: required, but missing"),
