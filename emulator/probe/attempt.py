@@ -161,7 +161,7 @@ class Outstanding:
 
 
 def template(packet: Packet) -> Packet:
-    """The packet of a probe before its source port is known: no ports where there are none, and ICMP echo by default."""
+    """The packet of a probe before its source port is known: no ports where there are none; ICMP echo by default."""
     if packet.protocol in PORTED:
         return packet
     if packet.protocol in ICMP_PROTOCOLS:
