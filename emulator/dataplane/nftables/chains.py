@@ -27,7 +27,7 @@ def policy_chains(policy: PolicyProgram) -> tuple[Chain, Chain]:
 
 def _policy_chain(policy: PolicyProgram, direction: FlowDirection, rules: tuple[ProgramRule, ...]) -> Chain:
     needs = Needs()
-    written = []
+    written: list[Rule] = []
     for rule in rules:
         ref = RuleRef(tier=policy.tier, policy=policy.id, direction=direction, rule=rule.index, action=rule.action)
         act, words = _action(ref), comment(str(ref))

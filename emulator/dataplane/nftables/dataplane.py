@@ -8,7 +8,7 @@ For people everything shows in `nft list table inet muslin`; read_back uses that
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.libnftables import Libnftables
@@ -90,7 +90,7 @@ class NftablesDataplane:
         except NetlinkError as error:
             raise NetlinkError(error.code, error.index, len(sent), describe(about[error.index])) from error
 
-    def _remember(self, chains: Iterator[Chain] | Mapping[str, Chain] | tuple[Chain, ...]) -> None:
+    def _remember(self, chains: Iterable[Chain]) -> None:
         """Tokens are kept when rules go: a drop may be reported after the rule that caused it was replaced."""
         for chain in chains:
             for rule in chain.rules:

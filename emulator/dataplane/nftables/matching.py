@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from itertools import product
 from typing import cast
 
@@ -96,11 +96,9 @@ def _applies(match: Match, family: Family) -> bool:
 @lru_cache(maxsize=4096)
 def merge(nets: tuple[str, ...], family: Family) -> tuple[str, ...]:
     """The nets of one family with no overlap left: the kernel refuses overlapping intervals."""
-    mine = [ip_network(net, strict=False) for net in nets if (":" in net) == (family == 6)]
-    if len(mine) == 1:
-        return (str(mine[0]),)
-    one_family = cast("list[IPv4Network] | list[IPv6Network]", mine)
-    return tuple(str(net) for net in collapse_addresses(one_family))
+    if family == 4:
+        return tuple(map(str, collapse_addresses(IPv4Network(net, strict=False) for net in nets if ":" not in net)))
+    return tuple(map(str, collapse_addresses(IPv6Network(net, strict=False) for net in nets if ":" in net)))
 
 
 def merge_ports(ports: Sequence[PortRange]) -> tuple[tuple[int, int], ...]:

@@ -143,8 +143,13 @@ def _take_chains(old: NodeProgram, program: NodeProgram, after: Programmed) -> d
     touched: dict[str, None] = {}
     for _, was, now in differing(old.policies, program.policies):
         _replace(after, touched, policy_chains(was) if was else (), policy_chains(now) if now else ())
-    for _, was, now in differing(old.walks, program.walks):
-        _replace(after, touched, (walk_to_chain(was),) if was else (), (walk_to_chain(now),) if now else ())
+    for _, old_walk, new_walk in differing(old.walks, program.walks):
+        _replace(
+            after,
+            touched,
+            (walk_to_chain(old_walk),) if old_walk else (),
+            (walk_to_chain(new_walk),) if new_walk else (),
+        )
     return touched
 
 
