@@ -14,10 +14,12 @@ RULE = RuleRef(tier="default", policy="knp:shop/db", direction="ingress")
 
 
 def drop(packet: Packet) -> Drop:
+    """A report that a packet was dropped."""
     return Drop(node="node-1", rule=RULE, packet=packet, interface="cali123")
 
 
 def reverse(packet: Packet, **changes: int) -> Packet:
+    """The packet that goes the other way."""
     return Packet(
         source=packet.destination,
         destination=packet.source,
@@ -136,7 +138,7 @@ def test_icmp_is_echo_unless_said_otherwise():
     bare = Packet(source="fd00::1", destination="fd00::2", protocol=58)
     other = Packet(source="10.0.0.1", destination="10.0.0.2", protocol=1, icmp_type=13)
 
-    assert (58, "fd00::1", "fd00::2", 128, 0) == flow_key(template(bare))
+    assert flow_key(template(bare)) == (58, "fd00::1", "fd00::2", 128, 0)
     assert reply_key(template(bare)) == (58, "fd00::2", "fd00::1", 129, 0)
     assert flow_key(template(other)) == (1, "10.0.0.1", "10.0.0.2", 13, 0)
     assert reply_key(template(other)) is None

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,12 @@ SANDBOX = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--
 
 
 def in_sandbox(name: str) -> None:
+    """Run a function of this file in a sandbox of its own."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     command = [SANDBOX[0], *user, *SANDBOX[1:], sys.executable, __file__, name]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -53,9 +54,11 @@ class NflogSource:
         return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
 
     def fileno(self):
+        """The descriptor."""
         return self._socket.fileno()
 
     def drain(self):
+        """Every drop so far."""
         drops = []
         while True:
             try:
@@ -80,7 +83,7 @@ class NflogSource:
     def _packet(data):
         six = data[0] >> 4 == 6
         family, ends = (socket.AF_INET6, (8, 24, 40)) if six else (socket.AF_INET, (12, 16, 20))
-        source, destination = (socket.inet_ntop(family, data[a:b]) for a, b in zip(ends, ends[1:], strict=False))
+        source, destination = (socket.inet_ntop(family, data[a:b]) for a, b in pairwise(ends))
         protocol, rest = (data[6], data[40:]) if six else (data[9], data[(data[0] & 15) * 4 :])
         if protocol in {1, 58}:
             return Packet(
@@ -120,6 +123,7 @@ table inet t {
 
 
 def ip(*lines: str) -> None:
+    """Several `ip` commands."""
     subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
 
 
@@ -161,13 +165,16 @@ class Lab:
 
     @staticmethod
     def v4(number: int) -> str:
+        """The IPv4 address of a pod."""
         return f"10.1.{number // 256}.{number % 256}"
 
     @staticmethod
     def v6(number: int) -> str:
+        """The IPv6 address of a pod."""
         return f"fd00::{number:x}"
 
     def namespace(self, name: str) -> NetworkNamespace:
+        """The namespace of a pod."""
         return self.spaces[name]
 
     def ask(self, *questions: tuple, deadline: float = 1.0, family: int = 4) -> list[Outcome]:
@@ -184,6 +191,7 @@ class Lab:
 
 
 def check(lab: Lab, cases: list, **options) -> None:
+    """Fail unless each question has its result, and the evidence says what it should."""
     outcomes = lab.ask(*(case[0] for case in cases), **options)
     wrong = [
         (case, outcome.result, outcome.evidence)
@@ -224,6 +232,7 @@ FOUR = [
 
 
 def every_kind_of_evidence() -> None:
+    """Each kind of packet fate gives its own result and evidence, for both families."""
     lab = Lab()
     check(lab, CASES + FOUR)
     check(lab, CASES, family=6)
@@ -236,6 +245,7 @@ def evidence_is_not_confused_under_load() -> None:
 
 
 def processes_of_the_user() -> None:
+    """A port that a process of the pod has stays its own, and a packet to it is still seen to arrive."""
     lab = Lab()
     with entered(lab.spaces["default/pod-2"]):
         tcp = socket.create_server(("0.0.0.0", 9000))
@@ -266,6 +276,7 @@ def refusals() -> None:
 
 
 def strange_sources() -> None:
+    """A probe that cannot be sent is unknown, says why, and does not harm the others."""
     lab = Lab()
     lab.spaces["default/pod-9"] = lab.spaces["default/pod-1"]
     questions = [
@@ -283,9 +294,9 @@ def nothing_is_left_open() -> None:
     """A batch closes its sockets, and leaves no TIME_WAIT behind in either namespace."""
     lab = Lab()
     lab.ask((1, 2, "TCP", 80))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     lab.ask(*[(1, 2, protocol, port) for protocol in ("TCP", "UDP", "ICMP", "SCTP") for port in (80, 81)])
-    assert before == len(os.listdir("/proc/self/fd"))
+    assert before == len(list(Path("/proc/self/fd").iterdir()))
     for pod in ("default/pod-1", "default/pod-2"):
         with entered(lab.spaces[pod]):
             assert len(Path("/proc/thread-self/net/tcp").read_text().splitlines()) == 1
@@ -295,10 +306,10 @@ def nothing_is_left_open() -> None:
 def answers_come_back_where_the_caller_was() -> None:
     """The calling thread is in its own namespace afterwards, and outcomes come in the order of the probes."""
     lab = Lab()
-    home = os.readlink("/proc/thread-self/ns/net")
+    home = Path("/proc/thread-self/ns/net").readlink()
     questions = [(1 + i % 4, 1 + i // 4 % 4, "TCP", 80 + i % 2) for i in range(64)]
     outcomes = lab.ask(*questions)
-    assert home == os.readlink("/proc/thread-self/ns/net")
+    assert home == Path("/proc/thread-self/ns/net").readlink()
     assert [(f"default/pod-{a}", f"default/pod-{b}", port) for a, b, _, port in questions] == [
         (o.probe.source, o.probe.destination, o.probe.port) for o in outcomes
     ]
@@ -306,6 +317,7 @@ def answers_come_back_where_the_caller_was() -> None:
 
 
 def rate() -> None:
+    """Say how many probes a second there are, allowed and denied together."""
     lab = Lab(pods=30)
     questions = [
         (a, b, protocol, port)
@@ -319,7 +331,7 @@ def rate() -> None:
         outcomes = lab.ask(*questions)
         took = time.perf_counter() - started
         results = {kind: sum(o.result == kind for o in outcomes) for kind in ("allowed", "denied", "unknown")}
-        print(f"{len(questions) / took:.0f} probes/s", results)
+        sys.stdout.write(f"{len(questions) / took:.0f} probes/s {results}\n")
 
 
 @pytest.mark.live
