@@ -7,6 +7,7 @@ chosen here, so nothing is ever asked back from the kernel.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _DEFAULT_4, _DEFAULT_6 = ip_network("0.0.0.0/0"), ip_network("::/0")
 _LINK_TO_GATEWAY = ip_network("169.254.1.1/32")
 _LO, _ETH0 = 1, 100  # 100: above the fallback tunnel devices that some kernels put into every namespace
 _FIRST_INDEX = 1000
+_NO_DEVICE = frozenset({errno.ENODEV})
 _DOOMED = 0x6D75736C  # the link group that dying interfaces are put into
 
 
@@ -76,6 +78,7 @@ class PodNetwork:
         fresh = [endpoint for endpoint in endpoints if endpoint.name not in self._attached]
         namespaces: list[NetworkNamespace] = []
         sockets: list[RouteSocket] = []
+        first = self._next_index
         try:
             self._open(fresh, namespaces, sockets)
             host_side = Batch()
@@ -87,8 +90,9 @@ class PodNetwork:
             for endpoint, pod in zip(fresh, sockets, strict=True):
                 pod.send(_pod_side(endpoint))
         except (OSError, EnvironmentLacksError) as error:
+            self._unplug(range(first, self._next_index))
             for namespace in namespaces:
-                namespace.close()  # takes the interfaces of both sides with it
+                namespace.close()
             if isinstance(error, EnvironmentLacksError):
                 raise
             raise EnvironmentLacksError(f"{len(fresh)} pods could not be attached to {self.node}: {error}") from error
@@ -106,11 +110,7 @@ class PodNetwork:
         doomed = [self._attached.pop(name) for name in names if name in self._attached]
         if not doomed:
             return
-        batch = Batch()
-        for attachment in doomed:
-            batch.link_group(attachment.index, _DOOMED)
-        batch.group_delete(_DOOMED)
-        self.prepare().send(batch)
+        self._unplug([attachment.index for attachment in doomed])
         for attachment in doomed:
             attachment.namespace.close()
 
@@ -146,6 +146,14 @@ class PodNetwork:
                 namespace.bind(namespace_name(endpoint))
                 sysctl.write(sysctl.POD)
                 sockets.append(RouteSocket())
+
+    def _unplug(self, indices: Iterable[int]) -> None:
+        """Delete host side interfaces, all in one go. One that is gone already is as good as deleted."""
+        batch = Batch()
+        for index in indices:
+            batch.link_group(index, _DOOMED, tolerated=_NO_DEVICE)
+        batch.group_delete(_DOOMED, tolerated=_NO_DEVICE)
+        self.prepare().send(batch)
 
     def _plug(self, batch: Batch, endpoint: WorkloadEndpoint, namespace: NetworkNamespace) -> Attachment:
         """The host side of one pod: the veth pair, and the pod's addresses known without asking for them."""

@@ -48,7 +48,7 @@ class Fabric:
         self.topology = topology
         self._network: Any = None
         self._machines: dict[str, Any] = {}
-        self._block_routes: dict[str, str] = {}
+        self._block_routes: dict[str, str] | None = {}  # None: not known
 
     # -- building --------------------------------------------------------------------------------------------------
 
@@ -62,8 +62,8 @@ class Fabric:
 
         log = silence()
         Cable.commands = []
-        self._network = Network()
         try:
+            self._network = Network()
             self._add_machines()
             self._add_links()
             _run_ip(Cable.commands + self._switch_commands())
@@ -116,11 +116,11 @@ class Fabric:
         """Sysctls, addresses and routes of every machine, all machines at the same time."""
         _write_sysctls(_SWITCH_SYSCTLS)
         waiting = [
-            self._send(place.name, {"net/ipv4/ip_forward": str(int(place.is_node))}, self._place_commands(place))
+            self._send(place.name, self._place_commands(place), {"net/ipv4/ip_forward": str(int(place.is_node))})
             for place in self.topology.places
         ]
         forwarding = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
-        waiting.append(self._send(self.topology.router.name, forwarding, self._router_commands()))
+        waiting.append(self._send(self.topology.router.name, self._router_commands(), forwarding))
         for machine, script in waiting:
             _refuse(machine.name, machine.waitOutput())
             script.unlink()
@@ -141,11 +141,12 @@ class Fabric:
             commands += [_address_add(interface, f"to-{subnet}") for interface in interfaces]
         return commands
 
-    def _send(self, name: str, sysctls: Mapping[str, str], commands: Sequence[str]) -> tuple[Any, Path]:
-        """Start a machine on its configuration; the caller waits for the output."""
+    def _send(self, name: str, commands: Sequence[str], sysctls: Mapping[str, str] | None = None) -> tuple[Any, Path]:
+        """Start a machine on commands of `ip`, after sysctls if there are any; the caller waits for the output."""
+        settings = {} if sysctls is None else {**_MACHINE_SYSCTLS, **sysctls}
         lines = [
             f'for f in /proc/sys/{name}; do [ -e "$f" ] && printf "%s\\n" "{value}" >"$f"; done'
-            for name, value in {**_MACHINE_SYSCTLS, **sysctls}.items()
+            for name, value in settings.items()
         ]
         lines += ["ip -batch - <<'END'", *commands, "END"]
         with tempfile.NamedTemporaryFile("w", prefix="machine-", suffix=".sh", delete=False) as script:
@@ -184,14 +185,21 @@ class Fabric:
             via = self._address_of(owner, cidr)
             if via is not None:
                 wanted[cidr] = via
-        commands = [f"route del {cidr} proto 80" for cidr in sorted(self._block_routes.keys() - wanted.keys())]
-        changed = {cidr: via for cidr, via in wanted.items() if self._block_routes.get(cidr) != via}
+        held = self._block_routes
+        commands = []
+        if held is None:  # a call before this one failed half way
+            held = {}
+            commands = ["route flush root 0.0.0.0/0 proto 80", "route flush root ::/0 proto 80"]
+        commands += [f"route del {cidr} proto 80" for cidr in sorted(held.keys() - wanted.keys())]
+        changed = {cidr: via for cidr, via in wanted.items() if held.get(cidr) != via}
         commands += [f"route replace {cidr} via {via} proto 80" for cidr, via in sorted(changed.items())]
         if commands:
-            machine, script = self._send(self.topology.router.name, {}, commands)
-            _refuse(machine.name, machine.waitOutput())
+            self._block_routes = None
+            machine, script = self._send(self.topology.router.name, commands)
+            output = machine.waitOutput()
             script.unlink()
-            self._block_routes = wanted
+            _refuse(machine.name, output)
+        self._block_routes = wanted
 
     def _address_of(self, owner: str, cidr: str) -> str | None:
         try:

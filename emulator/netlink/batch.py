@@ -88,19 +88,19 @@ class Batch:
         """Set a link down."""
         self._add(m.RTM_NEWLINK, 0, m.link(index, up=False), lambda: f"link set {index} down")
 
-    def link_group(self, index: int, group: int) -> None:
+    def link_group(self, index: int, group: int, *, tolerated: frozenset[int] = frozenset()) -> None:
         """Put a link into a group; links of a group can be deleted at once."""
         body = m.link(index) + m.number(m.IFLA_GROUP, group)
-        self._add(m.RTM_NEWLINK, 0, body, lambda: f"link set {index} group {group}")
+        self._add(m.RTM_NEWLINK, 0, body, lambda: f"link set {index} group {group}", tolerated)
 
     def link_delete(self, index: int, *, tolerated: frozenset[int] = frozenset()) -> None:
         """Delete a link, and its peer with it."""
         self._add(m.RTM_DELLINK, 0, m.link(index), lambda: f"link delete {index}", tolerated)
 
-    def group_delete(self, group: int) -> None:
+    def group_delete(self, group: int, *, tolerated: frozenset[int] = frozenset()) -> None:
         """Delete every link of a group in one go: the kernel waits for its readers once, not once per link."""
         body = m.link() + m.number(m.IFLA_GROUP, group)
-        self._add(m.RTM_DELLINK, 0, body, lambda: f"link delete group {group}")
+        self._add(m.RTM_DELLINK, 0, body, lambda: f"link delete group {group}", tolerated)
 
     # -- addresses and neighbours ----------------------------------------------------------------------------------
 
