@@ -22,6 +22,7 @@ from emulator.spec import ClusterSpec
 from reference import commands
 from reference.commands import Decision
 from reference.errors import InvalidInputError, MuslinError
+from reference.events import Record
 from reference.log import EventLog
 from reference.naming import name_of, packet_between
 from reference.packet import Packet
@@ -29,7 +30,7 @@ from reference.program.compile import Compiler
 from reference.program.types import NodeProgram, digest
 from reference.resources import AnyResource, Key
 from reference.routes import block_owners
-from reference.state import State, evolve
+from reference.state import State
 from topologies.fabric import Fabric
 
 PRIVATE_LOG = Path("/run/muslin/log.db")  # in the sandbox's own tmpfs: gone with it
@@ -66,16 +67,13 @@ class RunningCluster:
 
     # -- commands --------------------------------------------------------------------------------------------------
 
-    def change(self, decide: Callable[[State], Decision], actor: str = "user") -> Decision:
+    def change(self, decide: Callable[[State], Decision]) -> Decision:
         """Decide on the current state, make the events durable, and have them enforced in the background."""
         with self._commands:
             decision = decide(self.state)
             if decision.drafts:
-                records = self.log.append(decision.drafts, time.time())
-                state = self.state
-                for record in records:
-                    state = evolve(state, record)
-                self.state = state
+                self.log.append(decision.drafts, time.time())
+                self.state = decision.state
                 self._wanted.set()
             return decision
 
@@ -101,9 +99,8 @@ class RunningCluster:
 
     def encrypt(self) -> Decision:
         """Encrypt pod traffic between nodes: every node makes a key and publishes its public half (WG-1)."""
-        decision = self.change(lambda state: commands.enable_encryption(state, "wireguard", now=time.time()))
-        self.publish_keys()
-        return decision
+        keys = {name: agent.public_key for name, agent in self.agents.items()}
+        return self.change(lambda state: commands.enable_encryption(state, "wireguard", keys, now=time.time()))
 
     def publish_keys(self) -> None:
         """Have every node publish the public half of the key it has now; also after a replay, whose keys are gone."""
@@ -201,6 +198,17 @@ class RunningCluster:
         with self._commands:
             self.wait(max(seq, self.state.seq))
             return self._prober.probe_many(probes, [self.packet_of(probe) for probe in probes], self.enforced)
+
+    def records(self, after: int) -> list[Record]:
+        """The records after a sequence number."""
+        with self._commands:
+            return list(self.log.records(after=after))
+
+    def log_copy(self) -> bytes:
+        """The log's file, whole, as it is between two commands."""
+        with self._commands:
+            self.log.flush()
+            return self.log.path.read_bytes()
 
     @property
     def programs(self) -> Map[str, NodeProgram]:

@@ -15,7 +15,6 @@ from emulator.dataplane import DATAPLANES
 from emulator.dataplane.contract import Counter, Dataplane, RuleRef, TraceStep
 from emulator.namespaces import NetworkNamespace, Worker
 from emulator.nflog import DropListener
-from emulator.nftrace import Tracer
 from emulator.pods import PodNetwork
 from emulator.routes import RouteTable
 from encryption.keys import PrivateKey
@@ -49,7 +48,7 @@ class NodeAgent:
         self._encryption = NodeEncryption(host.name, key)
         self._worker.call(self._pods.prepare)
         self._dataplane: Dataplane = self._worker.call(DATAPLANES[dataplane])
-        self.drops: DropListener = self._worker.call(DropListener, host.name, self._dataplane.rule_of_token)
+        self.drops: DropListener = self._worker.call(DropListener, host.name, self._dataplane)
 
     def converge(self, state: State, program: NodeProgram) -> Future[None]:
         """Make this node enforce `state`; the future is done when the kernel does."""
@@ -73,7 +72,7 @@ class NodeAgent:
     @contextmanager
     def tracing(self, packet: Packet) -> Iterator[Callable[[], list[TraceStep]]]:
         """Trace packets like this one while the block runs; what is given reads the steps seen so far."""
-        tracer = self._worker.call(Tracer, self.name, packet, self._dataplane)
+        tracer = self._worker.call(self._dataplane.trace, self.name, packet)
         try:
             yield lambda: self._worker.call(tracer.steps)
         finally:

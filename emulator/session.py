@@ -6,6 +6,7 @@ through this.
 
 from __future__ import annotations
 
+import base64
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from emulator.probe.types import Outcome, Probe
 from emulator.spec import DEFAULT_DATAPLANE, DEFAULT_NODES, DEFAULT_TOPOLOGY, ClusterSpec
 from emulator.wire_report import WireReport
 from reference.errors import RefusedError
+from reference.events import Record
 from reference.log import EventLog
 from reference.resources import Key, Resource
 from reference.state import State, evolve
@@ -58,6 +60,7 @@ class Session:
         self._lease: Lease | None = None
         self._client: Client | None = None
         self._log: EventLog | None = None
+        self._log_outlives = False
         self._state = State()
         self._last = 0  # the sequence number of our last change
 
@@ -173,16 +176,25 @@ class Session:
             raise RefusedError("the cluster is not running")
         return self._client.pid
 
+    def records(self, after: int = 0) -> list[Record]:
+        """The log's records after a sequence number."""
+        return msgspec.convert(self.call("records", seq=after), list[Record])
+
     @property
     def log(self) -> EventLog:
-        """The event log, opened for reading."""
-        if self._log is None:
-            self._log = EventLog.open(Path(self.call("status")["log"]), readonly=True)
+        """The event log, for reading. A log that lives in the sandbox is given as a copy of this moment."""
+        if self._log is None or not self._log_outlives:
+            status = self.call("status")
+            self._log_outlives = status["log_outlives"]
+            if self._log_outlives:
+                self._log = EventLog.open(Path(status["log"]), readonly=True)
+            else:
+                self._log = EventLog.of_bytes(base64.b64decode(self.call("log_copy")), status["log"])
         return self._log
 
     @property
     def state(self) -> State:
         """The state folded from the log, up to its last event."""
-        for record in self.log.records(after=self._state.seq):
+        for record in self.records(self._state.seq):
             self._state = evolve(self._state, record)
         return self._state

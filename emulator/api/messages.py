@@ -17,26 +17,26 @@ import msgspec
 from reference import errors
 
 
-class Request(msgspec.Struct, frozen=True, tag="request"):
+class Request(msgspec.Struct, frozen=True, tag="request", tag_field="is"):
     """A call of a method of `emulator.api.methods`."""
 
     method: str
     params: dict[str, Any] = {}
 
 
-class Progress(msgspec.Struct, frozen=True, tag="progress"):
+class Progress(msgspec.Struct, frozen=True, tag="progress", tag_field="is"):
     """A line of progress on the way to the answer."""
 
     text: str
 
 
-class Result(msgspec.Struct, frozen=True, tag="result"):
+class Result(msgspec.Struct, frozen=True, tag="result", tag_field="is"):
     """The answer."""
 
     value: Any = None
 
 
-class Failure(msgspec.Struct, frozen=True, tag="failure"):
+class Failure(msgspec.Struct, frozen=True, tag="failure", tag_field="is"):
     """The call was refused or failed; `type` is a class of `reference.errors`."""
 
     type: str

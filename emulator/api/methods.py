@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
-from reference.commands import Decision
 
 from emulator.cluster import RunningCluster
 from emulator.dataplane.contract import Counter, RuleRef
@@ -16,6 +15,8 @@ from emulator.execute import execute
 from emulator.explain import explain
 from emulator.probe.types import Probe
 from emulator.wire import watch
+from reference.commands import Decision
+from reference.events import Record
 from reference.program.types import digest
 from reference.resources import AnyResource, Key
 
@@ -87,6 +88,7 @@ def _status(call: Call, _: Nothing) -> dict[str, Any]:
         "dataplane": cluster.spec.dataplane,
         "encryption": cluster.state.encryption,
         "log": cluster.log_path,
+        "log_outlives": bool(cluster.spec.log),  # the cluster; otherwise it lives in the sandbox
         "seq": cluster.state.seq,
         "enforced": {name: agent.enforced for name, agent in cluster.agents.items()},
         "nodes": sorted(cluster.agents),
@@ -136,6 +138,14 @@ def _execute(call: Call, params: Execution) -> int:
     return execute(call.cluster, params.endpoint, params.argv, params.folder, call.descriptors, call.connection)
 
 
+def _records(call: Call, params: Sequence) -> list[Record]:
+    return call.cluster.records(params.seq)
+
+
+def _log_copy(call: Call, _: Nothing) -> bytes:
+    return call.cluster.log_copy()  # base64 in JSON
+
+
 def _counters(call: Call, _: Nothing) -> dict[str, list[tuple[RuleRef, Counter]]]:
     return {name: sorted(agent.counters().items(), key=str) for name, agent in call.cluster.agents.items()}
 
@@ -159,6 +169,8 @@ METHODS: dict[str, tuple[type[Any], Callable[[Call, Any], Any]]] = {
     "explain": (OneProbe, _explain),
     "watch": (Probes, _watch),
     "execute": (Execution, _execute),
+    "records": (Sequence, _records),
+    "log_copy": (Nothing, _log_copy),
     "counters": (Nothing, _counters),
     "programs": (Nothing, _programs),
     "shutdown": (Nothing, _shutdown),

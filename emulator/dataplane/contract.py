@@ -68,6 +68,18 @@ class Applied(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class Tracing(Protocol):
+    """A packet trace under way in a node's kernel."""
+
+    def steps(self) -> list[TraceStep]:
+        """Every rule met so far, in order; may be asked any number of times."""
+        ...
+
+    def close(self) -> None:
+        """End the trace and leave nothing of it in the kernel. Ending twice is harmless."""
+        ...
+
+
 class Dataplane(Protocol):
     """Makes the kernel of one node be a program, and tells what the kernel is and saw."""
 
@@ -83,6 +95,10 @@ class Dataplane(Protocol):
 
     def read_back(self) -> Mapping[str, object]:
         """What is in the kernel now, in the dataplane's own terms; equal for equal programs."""
+        ...
+
+    def trace(self, node: str, packet: Packet) -> Tracing:
+        """Begin to trace packets like `packet`, whatever their source port."""
         ...
 
     def counters(self) -> Mapping[RuleRef, Counter]:

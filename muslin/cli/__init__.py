@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 FINE, MISMATCH, BAD_INPUT, LACKING = 0, 1, 2, 3
+FAULT = 70  # a bug of ours: none of the four above
 
 
 class LazyGroup(click.Group):
@@ -103,6 +104,11 @@ def main() -> None:
         code = FINE
     except KeyboardInterrupt:
         code = 130
+    except Exception as error:
+        if os.environ.get("MUSLIN_DEBUG"):
+            raise
+        click.echo(f"muslin: a fault in Muslin itself: {error!r}; set MUSLIN_DEBUG=1 to see where", err=True)
+        code = FAULT
     sys.exit(code if isinstance(code, int) else FINE)
 
 

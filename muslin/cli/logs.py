@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,31 +55,23 @@ def log(path: Path | None, follow: bool, at: int | None, name: str | None, as_js
     muslin log --at 42
     muslin log saved.db --json
     """
+    from emulator.session import Session
     from reference.log import EventLog
 
-    with EventLog.open(path or _log_of(only_name(name)), readonly=True) as opened:
+    source = EventLog.open(path, readonly=True) if path else Session.connect(only_name(name))
+    with contextlib.closing(source):
         if at is not None:
-            _show_state(opened, at, as_json)
+            _show_state(source if isinstance(source, EventLog) else source.log, at, as_json)
             return 0
-        last = _show(opened, 0, as_json)
+        last = _show(source.records(after=0), 0, as_json)
         while follow:
             time.sleep(POLL)
-            last = _show(opened, last, as_json)
+            last = _show(source.records(after=last), last, as_json)
     return 0
 
 
-def _log_of(name: str) -> Path:
-    from emulator.api.client import Client
-
-    client = Client(name)
-    try:
-        return Path(client.call("status")["log"])
-    finally:
-        client.close()
-
-
-def _show(log: EventLog, after: int, as_json: bool) -> int:
-    for record in log.records(after=after):
+def _show(records: Iterable[Record], after: int, as_json: bool) -> int:
+    for record in records:
         click.echo(msgspec.json.encode(record).decode() if as_json else _line(record))
         after = record.seq
     return after

@@ -125,17 +125,16 @@ def evaluate(
 @output.manifests_option()
 @click.argument("more", nargs=-1, metavar="[PATH...]")
 @click.option("--port", "ports", multiple=True, default=("80/TCP",), metavar="PORT/PROTOCOL", help="May be repeated.")
-@click.option("--family", type=click.Choice(["4", "6"]), default="4", show_default=True, help="Address family.")
 @output.json_option
-def matrix(paths: tuple[str, ...], more: tuple[str, ...], ports: tuple[str, ...], family: str, as_json: bool) -> int:
-    """All pairs of pods, nodes and hosts on the given ports, as the oracle says.
+def matrix(paths: tuple[str, ...], more: tuple[str, ...], ports: tuple[str, ...], as_json: bool) -> int:
+    """All pairs of pods on the given ports, as the oracle says: over IPv4 where both have it, else IPv6.
 
     \b
     muslin matrix -f manifests/ --port 80/TCP --port 5432/TCP
     """
     from reference.analysis.matrix import matrix as compute
 
-    result = compute(_state(paths, more), ports, family=6 if family == "6" else 4)
+    result = compute(_state(paths, more), ports)
     if as_json:
         output.print_json(result.to_json())
     else:

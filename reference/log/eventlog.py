@@ -43,14 +43,16 @@ class Observation(msgspec.Struct, frozen=True):
 class EventLog:
     """An open log. Make one with `create` or `open`, and close it, or use it in a `with` block."""
 
-    def __init__(self, path: Path, *, readonly: bool, lock: storage.WriterLock | None) -> None:
-        """Not for callers: `create` and `open` take the lock and explain errors."""
+    def __init__(
+        self, path: Path, *, readonly: bool, lock: storage.WriterLock | None, copy: bytes | None = None
+    ) -> None:
+        """Not for callers: `create`, `open` and `of_bytes` take the lock and explain errors."""
         self.path = path
         self.readonly = readonly
         self._lock = lock
         self._waiting: deque[Observation] = deque()
         self._snapshot_at = 0
-        self._database = storage.connect(path, writable=not readonly)
+        self._database = storage.connect(path, writable=not readonly) if copy is None else storage.connect_copy(copy)
         self._formats = self._read_formats()
         self._state = State()
         self._hash = GENESIS  # of the row at self._state.seq
@@ -83,6 +85,17 @@ class EventLog:
             return cls._writer(path, create=False)
         with storage.explained(path):
             return cls(path, readonly=True, lock=None)
+
+    @classmethod
+    def of_bytes(cls, data: bytes, path: str | Path) -> EventLog:
+        """A log for reading, from a copy of its file held in memory; `path` is what errors call it.
+
+        Raises:
+            LogCorruptError: the copy is damaged.
+        """
+        path = Path(path)
+        with storage.explained(path):
+            return cls(path, readonly=True, lock=None, copy=data)
 
     @classmethod
     def _writer(cls, path: Path, *, create: bool) -> EventLog:

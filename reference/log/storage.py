@@ -116,7 +116,19 @@ def connect(path: Path, *, writable: bool) -> Database:
     """
     if not path.is_file():
         raise InvalidInputError(f"there is no event log at {path}")
-    connection = _connect(path, writable=writable)
+    return _checked(_connect(path, writable=writable))
+
+
+def connect_copy(data: bytes) -> Database:
+    """Open a copy of a log's file that is held in memory, for reading."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.deserialize(data)
+    connection.execute("PRAGMA query_only=ON")
+    return _checked(connection)
+
+
+def _checked(connection: sqlite3.Connection) -> Database:
+    """The connection as a database, once its header says that it is an event log."""
     try:
         database = Database(connection, recursive_triggers=False, execute_plugins=False)
         found = database.execute("PRAGMA application_id").fetchone()[0]

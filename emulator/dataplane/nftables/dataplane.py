@@ -30,7 +30,9 @@ from emulator.dataplane.nftables.operations import (
 from emulator.dataplane.nftables.parts import Chain
 from emulator.dataplane.nftables.plan import EMPTY, Programmed, plan
 from emulator.nfnetlink import NLM_F_CREATE, Message, NetfilterSocket, NetlinkError, attributes, each_attribute, string
+from emulator.nftrace import PacketTrace
 from reference.errors import EnvironmentLacksError
+from reference.packet import Packet
 from reference.program.types import NodeProgram
 
 
@@ -110,6 +112,10 @@ class NftablesDataplane:
         """The table as the nft program lists it, without handles and counts; equal for equal programs."""
         with Libnftables(json=True) as nft:
             return normalise(nft.run(f"list table inet {TABLE}"))
+
+    def trace(self, node: str, packet: Packet) -> PacketTrace:
+        """Begin to trace packets like `packet`, whatever their source port."""
+        return PacketTrace(node, self, packet)
 
     def counters(self) -> Mapping[RuleRef, Counter]:
         """Packets and bytes each rule matched since it was programmed; kernel rules of one user's rule are summed."""
