@@ -34,18 +34,19 @@ class Columns:
     def _compute(self, rule: PolicyRule, end: End, question: Question) -> int:
         mask = 0
         for place, party in enumerate(self._parties[end]):
-            if party is not None and rule.miss_by_end(end, facing(question, end, party)) is None:
+            if party is not None and rule.miss_by_end(end, party, question) is None:
                 mask |= 1 << place
         return mask
 
-    def partition(self, members: int, way: Way, end: End, question: Question) -> list[int]:
-        """The members in classes that no rule on the way tells apart for this packet."""
-        masks = {
-            self.fitting(rule, end, question)
-            for rule in rules_on(way)
-            if rule.asks(end) != "nothing" and rule.miss_by_packet(question) is None
-        }
+    def partition(self, members: int, rules: Iterable[PolicyRule], end: End, question: Question) -> list[int]:
+        """The members in classes that none of the rules tells apart for this packet."""
+        masks = {self.fitting(rule, end, question) for rule in rules if rule.asks(end) != "nothing"}
         return split(members, masks)
+
+
+def rules_in_question(way: Way, question: Question) -> list[PolicyRule]:
+    """The rules on a way that the packet's own fields leave open, whoever its ends are."""
+    return [rule for rule in rules_on(way) if rule.miss_by_packet(question) is None]
 
 
 def rules_on(way: Way) -> Iterator[PolicyRule]:

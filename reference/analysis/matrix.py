@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reference.analysis.classes import Columns, facing
+from reference.analysis.classes import Columns, facing, rules_in_question
 from reference.analysis.table import Matrix, bits_of
 from reference.endpoints import Family
 from reference.naming import addresses_of, packet_between, parse_port
@@ -118,8 +118,9 @@ def _policed_rows(crowd: _Crowd, question: Question) -> list[int]:
 def _class_rows(crowd: _Crowd, way: Way, users: int, question: Question) -> Iterable[tuple[int, int]]:
     """For every class of sources, the destinations this way lets them reach: one walk per pair of classes."""
     members = {**crowd.present, _POLICED[way.direction]: users}
-    destinations = crowd.columns.partition(members["destination"], way, "destination", question)
-    for sources in crowd.columns.partition(members["source"], way, "source", question):
+    rules = rules_in_question(way, question)
+    destinations = crowd.columns.partition(members["destination"], rules, "destination", question)
+    for sources in crowd.columns.partition(members["source"], rules, "source", question):
         asked = facing(question, "source", _any(crowd, "source", sources))
         reachable = 0
         for group in destinations:

@@ -12,6 +12,8 @@ from reference.errors import InvalidInputError
 
 ALLOWED, DENIED, APART = ".", "X", "-"  # APART: the two have no address family in common
 
+_GLYPHS = str.maketrans({"1": ALLOWED, "0": DENIED})
+
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """How many cells say what."""
@@ -40,7 +42,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.source} -> {self.destination} {self.port}: {words[self.before]} -> {words[self.after]}"
 
 
-@dataclass(frozen=True, slots=False)
+@dataclass(frozen=True)  # no slots: the look-ups are cached on it
 class Matrix:
     """Who may open a flow to whom on which ports. Bit d of `rows[port][s]` speaks of source s and destination d."""
 
@@ -102,8 +104,13 @@ class Matrix:
 
     def row_text(self, port: str, source: str) -> str:
         """One row as glyphs, a character for each destination."""
-        row = self._source_index[source]
-        return "".join(self._glyph(port, row, column) for column in range(len(self.destinations)))
+        row, width = self._source_index[source], len(self.destinations)
+        text = _spread(self.rows[port][row], width).translate(_GLYPHS)
+        if not self.apart[row]:
+            return text
+        return "".join(
+            APART if bit == "1" else glyph for bit, glyph in zip(_spread(self.apart[row], width), text, strict=True)
+        )
 
     def text(self) -> str:
         """The whole matrix for a terminal: a block per port, destinations numbered, sources named."""
@@ -150,6 +157,11 @@ class Matrix:
     def _find(self, source: str, destination: str, port: str) -> str:
         row, column = self._source_index.get(source), self._destination_index.get(destination)
         return "" if row is None or column is None or port not in self.rows else self._glyph(port, row, column)
+
+
+def _spread(mask: int, width: int) -> str:
+    """A mask as zeros and ones, lowest first."""
+    return f"{mask:0{width}b}"[::-1] if width else ""
 
 
 def bits_of(mask: int) -> Iterator[int]:

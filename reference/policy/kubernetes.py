@@ -45,18 +45,17 @@ class KubernetesRule:
         """The name of what did not match, or None when the rule allows the packet."""
         return (
             self.miss_by_packet(question)
-            or self.miss_by_end("source", question)
-            or self.miss_by_end("destination", question)
+            or self.miss_by_end("source", question.source, question)
+            or self.miss_by_end("destination", question.destination, question)
         )
 
     def miss_by_packet(self, question: Question) -> str | None:
         """Ports by number alone are settled here; a list with a name waits until the destination is known."""
         return None if self._named or self._ports_fit(question, []) else "ports"
 
-    def miss_by_end(self, end: End, question: Question) -> str | None:
+    def miss_by_end(self, end: End, party: Party, question: Question) -> str | None:
         """Peers at the far end; named ports at the destination, declared by the pods a peer picks (K8S-10)."""
         far = end == ("source" if self.direction == "ingress" else "destination")
-        party = question.source if end == "source" else question.destination
         picked = self._picked(party) if far else [pods_of(party)]
         if not picked:
             return "peers"

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from reference.packet import protocol_name, protocol_number
 from reference.policy.entities import Asks, Entity
+from reference.policy.peers import Party
 from reference.policy.question import End, Question
 from reference.policy.wording import entity_reason
 from reference.resources.calico import Action, ICMPFields, Rule
@@ -35,8 +36,8 @@ class PolicyRule(Protocol):
     def miss_by_packet(self, question: Question) -> str | None:
         """The first field that misses whoever the two ends are."""
 
-    def miss_by_end(self, end: End, question: Question) -> str | None:
-        """The first field that misses because of who that end is; the other end plays no part."""
+    def miss_by_end(self, end: End, party: Party, question: Question) -> str | None:
+        """The first field that misses because of who is at that end; who is at the other plays no part."""
 
     def asks(self, end: End) -> Asks:
         """What of that end decides."""
@@ -61,16 +62,16 @@ class CalicoRule:
         """The name of the first field that does not match, or None (RULE-1)."""
         return (
             self.miss_by_packet(question)
-            or self.miss_by_end("source", question)
-            or self.miss_by_end("destination", question)
+            or self.miss_by_end("source", question.source, question)
+            or self.miss_by_end("destination", question.destination, question)
         )
 
-    def miss_by_end(self, end: End, question: Question) -> str | None:
-        """The first field that misses because of who that end is."""
+    def miss_by_end(self, end: End, party: Party, question: Question) -> str | None:
+        """The first field that misses because of who is at that end."""
         if end == "source":
-            field = self._source.miss(question.source, question.source_port, question.protocol)
+            field = self._source.miss(party, question.source_port, question.protocol)
         else:
-            field = self._destination.miss(question.destination, question.destination_port, question.protocol)
+            field = self._destination.miss(party, question.destination_port, question.protocol)
         return None if field is None else f"{end}.{field}"
 
     def asks(self, end: End) -> Asks:

@@ -100,6 +100,9 @@ def test_account_selector(selector: str, bare: bool, run: bool) -> None:
         "spec": {"serviceAccountSelector": selector, "types": ["Ingress"]},
     }  # fmt: skip
     state = load_state(*yaml.safe_load_all(CLUSTER), policy)
+    pod = state.endpoints["shop", "bare"]
+    nobody = msgspec.structs.replace(pod, service_account="", profiles=("kns.shop",))
+    state = replace(state, endpoints=state.endpoints.set(("shop", "bare"), nobody))
 
     reached = [allowed(state, packet_between(state, "9.9.9.9", name)) for name in ("shop/bare", "shop/run")]
     assert reached == [bare, run]
