@@ -127,6 +127,16 @@ def test_going_back_in_history_is_a_change_like_any_other() -> None:
     assert encoded(compiler.compile(before)) == first
 
 
+def test_a_policy_that_changes_its_selector_keeps_whom_it_still_selects() -> None:
+    """A selector made wider and then narrower again, nothing else: the pod in both is selected throughout."""
+    state = big_state(20, 20)
+    wider = structs.replace(policy(3), spec=structs.replace(policy(3).spec, selector="app in {'app-3', 'app-4'}"))
+    compiler = Compiler()
+    for changed in (policy(3), wider, policy(3)):
+        state = with_policy(state, changed)
+        assert encoded(compiler.compile(state)) == encoded(Compiler().compile(state))
+
+
 def test_a_failed_compile_leaves_nothing_behind() -> None:
     """After a state that cannot be compiled, the next one is compiled as by a new compiler."""
     good = big_state(20, 20)
