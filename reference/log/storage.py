@@ -67,6 +67,7 @@ def create_file(path: Path) -> None:
     connection = _connect(draft, writable=True)
     try:
         _create_tables(Database(connection, recursive_triggers=False, execute_plugins=False))
+        connection.execute("PRAGMA journal_mode=DELETE")  # removes the draft's journal
     finally:
         connection.close()
     draft.rename(path)
