@@ -25,7 +25,15 @@ _NAMES: tuple[tuple[type[Any], str], ...] = (
     (tuple, "list"),
     (Mapping, "mapping"),
 )
-_PLURAL = {"IntType": "a whole number", "FloatType": "a number", "StrType": "a string", "BoolType": "true or false"}
+_EXPECTED = {
+    "IntType": "a whole number",
+    "FloatType": "a number",
+    "StrType": "a string",
+    "BoolType": "true or false",
+    "StructType": "a mapping",
+    "DictType": "a mapping",
+    "VarTupleType": "a list",
+}
 
 
 _INFO: dict[type[Any], inspect.Type] = {}
@@ -48,6 +56,8 @@ def mismatch(value: object, target: type[Any], raw: RawText) -> FieldError | Non
 
 def _check(value: object, info: inspect.Type, path: FieldPath, raw: RawText) -> None:
     if isinstance(info, inspect.UnionType):
+        if value is None and info.includes_none:
+            return
         info = _member_for(value, info)
     if isinstance(info, inspect.StructType):
         _check_struct(value, info, path, raw)
@@ -67,10 +77,10 @@ def _check(value: object, info: inspect.Type, path: FieldPath, raw: RawText) -> 
 
 
 def _member_for(value: object, info: inspect.UnionType) -> inspect.Type:
-    """The member of `X | None` or `int | str` to hold the value against."""
+    """The member of `X | None`, `int | str` or `str | Selection` to hold the value against: the one of its shape."""
     members = [member for member in info.types if not isinstance(member, inspect.NoneType)]
     for member in members:
-        if _fits_scalar(value, member):
+        if _fits_scalar(value, member) or _has_shape(value, member):
             return member
     return members[0] if len(members) == 1 else inspect.UnionType(tuple(members))
 
@@ -91,11 +101,18 @@ def _fits_scalar(value: object, info: inspect.Type) -> bool:
             return False
 
 
+def _has_shape(value: object, info: inspect.Type) -> bool:
+    """Report whether both are mappings, or both are lists: what is wrong then is inside."""
+    if isinstance(value, Mapping):
+        return isinstance(info, (inspect.StructType, inspect.DictType))
+    return isinstance(value, (list, tuple)) and isinstance(info, inspect.VarTupleType)
+
+
 def _check_scalar(value: object, info: inspect.Type, path: FieldPath, raw: RawText) -> None:
     if _fits_scalar(value, info):
         return
     members = info.types if isinstance(info, inspect.UnionType) else (info,)
-    expected = " or ".join(_PLURAL.get(type(member).__name__, "another value") for member in members)
+    expected = " or ".join(_EXPECTED.get(type(member).__name__, "another value") for member in members)
     raise FieldError(path, f"expected {expected}, found {_found(value, path, raw)}{_hint(value, members, path, raw)}")
 
 
@@ -109,7 +126,7 @@ def _hint(value: object, members: tuple[inspect.Type, ...], path: FieldPath, raw
 
 
 def _not_one_of(value: object, info: inspect.LiteralType, path: FieldPath, raw: RawText) -> str:
-    known = [str(item) for item in info.values]
+    known = [str(item) if item != "" else '""' for item in info.values]
     choices = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
     if not isinstance(value, type(info.values[0])) or isinstance(value, bool):
         hint = "; remove the quotes" if isinstance(value, str) and value in known else ""
