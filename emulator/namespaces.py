@@ -34,6 +34,7 @@ MNT_DETACH = 2
 NAMES = Path("/run/netns")
 _HERE = "/proc/thread-self/ns/net"
 _libc = ctypes.CDLL(None, use_errno=True)
+_naming = threading.Lock()  # so that a name is looked at and taken away in one step
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,29 +96,34 @@ class NetworkNamespace:
         """What the kernel tells namespaces apart by."""
         return os.fstat(self.fd).st_ino
 
-    def bind(self, name: str) -> None:
+    def bind(self, name: str, *, take_over: bool = False) -> None:
         """Name it under `/run/netns`, so that `ip netns exec NAME` finds it.
+
+        `take_over`: a name that another namespace has becomes this one's; the other goes on without.
 
         Raises:
             FileExistsError: the name is taken.
             OSError: the kernel refused the mount.
         """
         path = NAMES / name
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444))
-        try:
-            mount(f"/proc/self/fd/{self.fd}", str(path), flags=MS_BIND)
-        except OSError:
-            path.unlink()
-            raise
+        with _naming:
+            if take_over and path.exists():
+                _unname(path)
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444))
+            try:
+                mount(f"/proc/self/fd/{self.fd}", str(path), flags=MS_BIND)
+            except OSError:
+                path.unlink()
+                raise
         self.name, self._bound = name, True
 
     def close(self) -> None:
         """Let go. The kernel removes the namespace once no process, descriptor or mount refers to it."""
-        if self._bound:
-            path = NAMES / self.name
-            unmount(str(path))
-            path.unlink()
-            self._bound = False
+        path = NAMES / self.name
+        with _naming:
+            if self._bound and path.exists() and path.stat().st_ino == self.inode:  # nobody took the name over
+                _unname(path)
+        self._bound = False
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -130,6 +136,11 @@ class NetworkNamespace:
 
     def __repr__(self) -> str:
         return f"<NetworkNamespace {self.name or 'unnamed'} fd {self.fd}>"
+
+
+def _unname(path: Path) -> None:
+    unmount(str(path))
+    path.unlink()
 
 
 def here() -> NetworkNamespace:

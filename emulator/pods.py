@@ -143,7 +143,8 @@ class PodNetwork:
             for endpoint in endpoints:
                 namespace = move_into_new()
                 namespaces.append(namespace)
-                namespace.bind(namespace_name(endpoint))
+                # A pod that moved here may still be on its old node, whose agent works at the same time as ours.
+                namespace.bind(namespace_name(endpoint), take_over=True)
                 sysctl.write(sysctl.POD)
                 sockets.append(RouteSocket())
 

@@ -183,6 +183,26 @@ def test_a_refused_batch_leaves_no_pod(sandboxed):
     assert attached == ["shop/p1", "shop/p2"]
 
 
+def moved_pod():
+    """Attach a pod to a second node before the first has let it go."""
+    first, second = PodNetwork("node-1"), PodNetwork("node-2")
+    with Worker(create("node-1")) as one, Worker(create("node-2")) as two:
+        one.call(first.create, [endpoint(1)])
+        two.call(second.create, [endpoint(1, "10.244.9.9")])
+        one.call(first.close)
+        addresses = inside("shop_p1", "ip -br -4 addr show eth0")
+        two.call(second.close)
+        return [addresses, subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout]
+
+
+@pytest.mark.live
+def test_a_pod_may_move_before_its_old_node_lets_go(sandboxed):
+    """The name leads to the pod's new namespace, and goes with that one, whatever order the nodes work in."""
+    addresses, names = sandboxed(moved_pod)
+    assert "10.244.9.9/32" in addresses
+    assert "shop_p1" not in names
+
+
 def moving_routes():
     """Routes programmed, repeated, moved, found again by a new table, and following a pod that is made anew."""
     node = create("node-1")
