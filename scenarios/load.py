@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from emulator.dataplane import DATAPLANES
+from emulator.spec import MOST_NODES
 from reference.errors import InvalidInputError
 from reference.naming import parse_port
 from reference.resources import manifests
 from reference.resources.documents import DocumentFault, RawDocument, read_documents
-from reference.resources.faults import FieldError, FieldPath, format_path
+from reference.resources.faults import FieldError, FieldPath, format_path, suggestion
 from reference.resources.mismatch import mismatch
 from reference.selectors import parse as parse_selector
 from scenarios.schema import ACTIONS, EXPECTATIONS, AllPairs, Expectation, Flow, Manifest, Scenario, Selection, Step
 from topologies import TOPOLOGIES
+
+LONGEST_WAIT = 600  # seconds
+SPELLED = {"fail_node": "failNode", "recover_node": "recoverNode"}  # as the file has them
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -61,12 +65,13 @@ def load_scenario(path: Path) -> LoadedScenario:
         ManifestError: a manifest in it, or named by it, is wrong.
     """
     document = _read(path)
+    origin = manifests.Origin(str(path), document.number, document.extent)
     try:
-        scenario = _decode(document, path)
-        _check(scenario, path)
+        scenario = _decode(document, origin)
+        _check(scenario)
+        _check_paths(scenario, path)
     except FieldError as error:
-        line = _line(document, error.path)
-        raise ScenarioError(f"{path}:{line}: {format_path(error.path)}: {error.message}") from None
+        raise ScenarioError(_located(error, origin)) from None
     return LoadedScenario(
         scenario=scenario,
         path=path,
@@ -77,54 +82,63 @@ def load_scenario(path: Path) -> LoadedScenario:
 
 def _read(path: Path) -> RawDocument:
     try:
-        documents = list(read_documents(path.read_text(encoding="utf-8")))
+        documents = list(read_documents(path.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "not UTF-8 text"
         raise ScenarioError(f"{path}: {reason}") from None
     except DocumentFault as fault:
-        raise ScenarioError(f"{path}:{fault.line}: {fault.message}") from None
+        where = f"{path}:{fault.line}" if fault.line else str(path)
+        field = f"{format_path(fault.path)}: " if fault.path else ""
+        raise ScenarioError(f"{where}: {field}{fault.message}") from None
     if len(documents) != 1:
         raise ScenarioError(f"{path}: a scenario file holds one document, this one has {len(documents)}")
     return documents[0]
 
 
-def _decode(document: RawDocument, path: Path) -> Scenario:
+def _decode(document: RawDocument, origin: manifests.Origin) -> Scenario:
     try:
         return msgspec.convert(document.value, Scenario)
     except msgspec.ValidationError as error:
-        raise mismatch(document.value, Scenario, lambda _: None) or FieldError((), str(error)) from None
+        raise mismatch(document.value, Scenario, origin.text) or FieldError((), str(error)) from None
 
 
-def _line(document: RawDocument, path: FieldPath) -> int:
-    """The line of a field, or of the nearest thing around it that the file spells."""
-    while document.extent is not None:
-        found = document.extent.node(path)
-        if found is not None:
-            return found[0]
-        if not path:
-            break
-        path = path[:-1]
-    return 1
+def _located(error: FieldError, origin: manifests.Origin) -> str:
+    field = f"{format_path(error.path)}: " if error.path else ""
+    return f"{origin.file}:{origin.line_of(error.path) or 1}: {field}{error.message}"
 
 
-def _check(scenario: Scenario, path: Path) -> None:
+def _check(scenario: Scenario) -> None:
     """What the types cannot say."""
     if not _NAME.fullmatch(scenario.name):
         raise FieldError(("name",), "write lower-case words joined by dashes, such as default-deny")
-    if scenario.topology not in TOPOLOGIES:
-        raise FieldError(
-            ("topology",), f"{scenario.topology!r} is not known; there are {', '.join(sorted(TOPOLOGIES))}"
-        )
-    if scenario.dataplane not in DATAPLANES:
-        raise FieldError(("dataplane",), f"{scenario.dataplane!r} is not known; there are {', '.join(DATAPLANES)}")
-    if scenario.nodes < 1:
-        raise FieldError(("nodes",), f"{scenario.nodes}: a cluster has at least one node")
+    _check_known("topology", scenario.topology, TOPOLOGIES)
+    _check_known("dataplane", scenario.dataplane, DATAPLANES)
+    if not 1 <= scenario.nodes <= MOST_NODES:
+        raise FieldError(("nodes",), f"{scenario.nodes}: a cluster has 1 to {MOST_NODES} nodes")
     if not scenario.expect and not any(step.expect for step in scenario.steps):
         raise FieldError((), "there is no expectation; say under `expect` what must be true")
-    for where, expectation in _expectations(scenario):
-        _check_expectation(expectation, where)
     for index, step in enumerate(scenario.steps):
-        _exactly_one(step, ACTIONS, ("steps", index))
+        _check_step(step, scenario.nodes, ("steps", index))
+    for where, expectation in _expectations(scenario):
+        _check_expectation(expectation, where, scenario.encryption)
+
+
+def _check_known(field: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        hint = suggestion(value, known) or f"; there is {', '.join(sorted(known))}"
+        raise FieldError((field,), f"{value!r} is not known{hint}")
+
+
+def _check_step(step: Step, nodes: int, where: FieldPath) -> None:
+    action = _exactly_one(step, ACTIONS, where)
+    if step.wait is not None and not 0 <= step.wait <= LONGEST_WAIT:
+        raise FieldError((*where, "wait"), f"{step.wait:g}: wait 0 to {LONGEST_WAIT} seconds")
+    node = step.fail_node or step.recover_node
+    names = [f"node-{number}" for number in range(1, nodes + 1)]
+    if node is not None and node not in names:
+        raise FieldError(
+            (*where, SPELLED[action]), f"{node!r} is not a node of this cluster; it has {', '.join(names)}"
+        )
 
 
 def _expectations(scenario: Scenario) -> Iterator[tuple[FieldPath, Expectation]]:
@@ -138,26 +152,43 @@ def _expectations(scenario: Scenario) -> Iterator[tuple[FieldPath, Expectation]]
 def _exactly_one(value: Step | Expectation, names: Sequence[str], where: FieldPath) -> str:
     given = [name for name in names if getattr(value, name) is not None]
     if len(given) != 1:
-        spelled = ", ".join(name.replace("_n", "N") for name in names)
-        raise FieldError(where, f"give exactly one of {spelled}; this has {', '.join(given) or 'none'}")
+        choices, found = (", ".join(SPELLED.get(name, name) for name in some) for some in (names, given))
+        raise FieldError(where, f"give exactly one of {choices}; this has {found or 'none'}")
     return given[0]
 
 
-def _check_expectation(expectation: Expectation, where: FieldPath) -> None:
+def _check_expectation(expectation: Expectation, where: FieldPath, encryption: str) -> None:
     name = _exactly_one(expectation, EXPECTATIONS, where)
+    where = (*where, name)
+    if name == "encrypted" and not encryption:
+        raise FieldError(where, "nothing is encrypted in this cluster; write `encryption: wireguard` above")
     body: Flow | AllPairs = getattr(expectation, name)
+    if not body.ports:
+        raise FieldError((*where, "ports"), "an empty list checks nothing; name a port, such as 80/TCP")
     for number, port in enumerate(body.ports):
-        try:
-            parse_port(port)
-        except InvalidInputError as error:
-            raise FieldError((*where, name, "ports", number), str(error)) from None
+        _parsed(parse_port, port, (*where, "ports", number))
     if isinstance(body, Flow):
         for field, peer in (("from", body.from_), ("to", body.to)):
             if isinstance(peer, Selection):
-                try:
-                    parse_selector(peer.selector)
-                except InvalidInputError as error:
-                    raise FieldError((*where, name, field, "selector"), str(error)) from None
+                _parsed(parse_selector, peer.selector, (*where, field, "selector"))
+
+
+def _parsed(parse: Callable[[str], object], text: str, where: FieldPath) -> None:
+    try:
+        parse(text)
+    except InvalidInputError as error:
+        raise FieldError(where, str(error)) from None
+
+
+def _check_paths(scenario: Scenario, path: Path) -> None:
+    """Manifests by path are there: said with the line that names them."""
+    lists: list[tuple[FieldPath, Sequence[Manifest]]] = [(("manifests",), scenario.manifests)]
+    for index, step in enumerate(scenario.steps):
+        lists += [(("steps", index, "apply"), step.apply or ()), (("steps", index, "delete"), step.delete or ())]
+    for where, given in lists:
+        for number, manifest in enumerate(given):
+            if isinstance(manifest, str) and not (path.parent / manifest).exists():
+                raise FieldError((*where, number), f"there is no file or folder {manifest!r} beside {path.name}")
 
 
 def _step_manifests(step: Step, index: int, document: RawDocument, path: Path) -> manifests.Loaded | None:
