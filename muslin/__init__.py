@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from muslin.offline import evaluate, load
 from reference.errors import EnvironmentLacksError, InvalidInputError, LogCorruptError, MuslinError, RefusedError
-from reference.policy.verdict import Verdict
-from reference.state import State
 
 if TYPE_CHECKING:
     from emulator.probe.types import Outcome, Probe
     from muslin.cluster import Cluster
+    from muslin.offline import evaluate, load
+    from reference.policy.verdict import Verdict
+    from reference.state import State
 
 __all__ = [
     "Cluster",
@@ -39,13 +39,27 @@ __all__ = [
     "load",
 ]
 
-_LIVE = {"Cluster": "muslin.cluster", "Outcome": "emulator.probe.types", "Probe": "emulator.probe.types"}
+_HOMES = {
+    "Cluster": "muslin.cluster",
+    "Outcome": "emulator.probe.types",
+    "Probe": "emulator.probe.types",
+    "State": "reference.state",
+    "Verdict": "reference.policy.verdict",
+    "evaluate": "muslin.offline",
+    "load": "muslin.offline",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
-    """Import the live half only when it is asked for: offline answers need none of it."""
-    if name not in _LIVE:
+    """Import a name's module when it is first asked for: a command's help needs none of them."""
+    if name not in _HOMES:
         raise AttributeError(f"module 'muslin' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_LIVE[name]), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
