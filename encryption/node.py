@@ -157,7 +157,7 @@ class NodeEncryption:
         if fresh:
             down = [state.public_keys[name] for name in state.failed_nodes if name in state.public_keys]
             absent = fresh if self._node in state.failed_nodes else down
-            shake_hands(self._devices[spec.family], public, fresh, absent)
+            shake_hands(self._devices[spec.family], public, wanted_peers, fresh, absent)
 
     def _open(self, spec: DeviceSpec, state: State) -> UserspaceDevice | KernelDevice:
         self._applied.pop(spec.family, None)

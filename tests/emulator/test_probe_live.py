@@ -41,7 +41,8 @@ class NflogSource:
 
     def __init__(self):
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
-        self._socket.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+        with contextlib.suppress(PermissionError):  # the machine's root only
+            self._socket.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
         bind, mode, threshold = (self._attribute(1, b"\1"), self._attribute(2, b"\0\0\0\x80\2\0"), (5, b"\0\0\0\1"))
         for attributes in (bind, mode + self._attribute(*threshold)):
             body = struct.pack("!BBH", 0, 0, 1) + attributes

@@ -6,10 +6,11 @@ import threading
 import time
 
 import pytest
+from pyroute2.netlink.generic.wireguard import AsyncWireGuard, wgmsg
 
 from encryption import uapi
-from encryption.device import update
-from encryption.handshake import KEEPALIVE, shake_hands
+from encryption.device import KernelDevice, update
+from encryption.handshake import KEEPALIVE, PATIENCE, shake_hands
 from encryption.keys import PrivateKey
 from encryption.peers import Peer
 from encryption.uapi import DeviceStatus, PeerStatus
@@ -97,26 +98,40 @@ def test_a_new_own_key_ends_every_session():
 
 def test_the_lower_key_begins_and_keeps_the_session():
     """Of a pair, only the side with the lower key begins, so that initiations do not cross."""
-    low, high = sorted(REMOTE[:2])
-    lower, higher = Fake(answers=[high]), Fake(answers=[low])
+    low, high = sorted((peer(0), peer(1)), key=lambda p: p.public_key)
+    lower, higher = Fake(answers=[high.public_key]), Fake(answers=[low.public_key])
     now = time.time()
 
-    assert shake_hands(lower, low, {high: now}) == set()
-    assert lower.kicked[0] == ([high], KEEPALIVE)
-    assert shake_hands(higher, high, {low: now}) == set()
-    assert higher.kicked == [([], KEEPALIVE), ([low], 0)]
+    assert shake_hands(lower, low.public_key, [high], {high.public_key: now}) == set()
+    assert lower.kicked == [([high.public_key], KEEPALIVE)]
+    assert shake_hands(higher, high.public_key, [low], {low.public_key: now}) == set()
+    assert higher.kicked == [([], KEEPALIVE), ([low.public_key], 0)]
+
+
+def test_the_side_that_began_tries_once_more_with_the_peer_made_anew():
+    """A peer that does not answer is made anew by the side with the lower key, which lets it begin again at once."""
+    low, high = sorted((peer(0), peer(1)), key=lambda p: p.public_key)
+    device = Fake()
+    update(device, OWN, 51820, 7, [high])
+    device.sent.clear()
+
+    assert shake_hands(device, low.public_key, [high], {high.public_key: time.time()}) == {high.public_key}
+    assert device.sent == [("peers", [], [high.public_key]), ("peers", [high.public_key], [])]
+    assert device.kicked[-1] == ([high.public_key], KEEPALIVE)
 
 
 def test_a_peer_that_is_down_is_not_waited_for():
     """Peers on failed nodes cost no time; those that should answer and do not cost a bounded one."""
+    low, high = sorted((peer(0), peer(1)), key=lambda p: p.public_key)
     device = Fake()
-    low, high = sorted(REMOTE[:2])
+    update(device, OWN, 51820, 7, [high])
+    fresh = {high.public_key: time.time()}
     started = time.monotonic()
 
-    assert shake_hands(device, low, {high: time.time()}, absent=[high]) == {high}
-    assert time.monotonic() - started < 0.05
-    assert shake_hands(device, low, {high: time.time()}) == {high}
-    assert time.monotonic() - started < 1.0
+    assert shake_hands(device, low.public_key, [high], fresh, absent=fresh) == {high.public_key}
+    assert time.monotonic() - started < PATIENCE
+    assert shake_hands(device, low.public_key, [high], fresh) == {high.public_key}
+    assert time.monotonic() - started < 10 * PATIENCE
 
 
 ANSWER = f"""private_key={OWN.reveal().hex()}
@@ -214,3 +229,55 @@ def test_a_process_that_hangs_up_is_an_error(tmp_path):
     with pytest.raises(ConnectionResetError):
         uapi.get(path)
     thread.join()
+
+
+class FakeKernel:
+    """pyroute2's WireGuard without a kernel: it tells what it was told to set, by way of the wire format."""
+
+    def __init__(self) -> None:
+        self.told: list[dict] = []
+
+    def set(self, interface, **settings) -> None:
+        """Remember."""
+        self.told.append({"interface": interface, **settings})
+
+    def info(self, interface) -> list:
+        """One message with everything that was set, encoded and decoded."""
+        message = wgmsg()
+        message["header"]["type"] = 30
+        message["attrs"].append(["WGDEVICE_A_IFNAME", interface])
+        message["attrs"].append(["WGDEVICE_A_PUBLIC_KEY", OWN.public])
+        for one in self.told:
+            if "listen_port" in one:
+                message["attrs"].append(["WGDEVICE_A_LISTEN_PORT", one["listen_port"]])
+                message["attrs"].append(["WGDEVICE_A_FWMARK", one["fwmark"]])
+            elif "allowed_ips" in one["peer"]:
+                writer = AsyncWireGuard.__new__(AsyncWireGuard)
+                writer._wg_set_peer(message, one["peer"])
+        message.encode()
+        decoded = wgmsg(message.data)
+        decoded.decode()
+        return [decoded]
+
+
+def test_the_kernels_device_is_read_as_it_was_written():
+    """What is set through netlink is read back the same, so that a second update sends nothing."""
+    device = KernelDevice.__new__(KernelDevice)
+    device.name, device._wireguard = "wireguard.cali", FakeKernel()
+    wanted = [peer(0, "10.0.0.0/26", "10.0.9.9/32")]
+
+    assert update(device, OWN, 51820, 0x200000, wanted).count == 2
+    told = len(device._wireguard.told)
+    assert update(device, OWN, 51820, 0x200000, wanted).count == 0
+    assert told == len(device._wireguard.told)
+    assert device.status().peers[REMOTE[0]].allowed == ("10.0.0.0/26", "10.0.9.9/32")
+
+
+def test_the_kernels_device_is_kicked_by_switching_keepalive_on():
+    """A kick goes through 0 to an interval, since only switching keepalive on sends a packet at once."""
+    device = KernelDevice.__new__(KernelDevice)
+    device.name, device._wireguard = "wireguard.cali", FakeKernel()
+    device.kick([REMOTE[0]], 25)
+
+    assert [one["peer"]["persistent_keepalive"] for one in device._wireguard.told] == [0, 1, 25]
+    assert all(one["peer"]["update_only"] for one in device._wireguard.told)

@@ -4,8 +4,10 @@ The tests start this file again inside a sandbox of its own; what fails there fa
 """
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -374,6 +376,29 @@ def a_dead_device_is_made_again() -> None:
         all_allowed(lab.ask(*REMOTE))
 
 
+def large_transfers_find_the_smaller_mtu() -> None:
+    """A pod with the fabric's MTU gets a megabyte through the tunnel, whose MTU is smaller (WG-7)."""
+    lab = Lab()
+    lab.apply()
+    for family, kind in ((4, socket.AF_INET), (6, socket.AF_INET6)):
+        with entered(lab.pods[2, 1]):
+            server = socket.create_server((pod_address(2, family), 5000), family=kind)
+        with entered(lab.pods[1, 1]):
+            client = socket.socket(kind)
+        with lab.watch(1) as capture, server, client:
+            client.settimeout(5)
+            client.connect((pod_address(2, family), 5000))
+            connection, _ = server.accept()
+            threading.Thread(target=client.sendall, args=(bytes(1 << 20),), daemon=True).start()
+            connection.settimeout(5)
+            received = 0
+            while received < 1 << 20:
+                received += len(connection.recv(1 << 16))
+            connection.close()
+        assert max(len(frame.data) for frame in capture.frames) <= 1514
+        assert in_clear(capture.frames) == 0
+
+
 def bring_up() -> None:
     """Say how long bringing WireGuard up takes."""
     lab = Lab()
@@ -400,6 +425,7 @@ CASES = [
     a_new_key_keeps_the_traffic,
     a_key_that_is_not_ours_is_refused,
     a_dead_device_is_made_again,
+    large_transfers_find_the_smaller_mtu,
 ]
 
 
