@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_network
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from immutables import Map
 
@@ -22,6 +22,7 @@ from reference.state import State
 
 _AFFINITY = "host:"
 _PLACEMENTS_KEPT = 4
+_ROUTES_KEPT = 64  # of nodes in the last few states
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ def node_routes(state: State, node: str) -> frozenset[Route]:
 
     A destination whose node has no address of its family has no route. Failed nodes are routed to as ever.
     """
+    return _node_routes(_Same(state, state.hosts), node)
+
+
+@lru_cache(maxsize=_ROUTES_KEPT)
+def _node_routes(same: _Same, node: str) -> frozenset[Route]:
+    state = same.state
     placement = _placement(_Same(state))
     links = placement.links.get(node, {})
     wanted = {Route(destination, "link", interface=interface) for destination, interface in links.items()}
@@ -91,29 +98,32 @@ def _gateway(host: Host | None, version: int) -> str:
 
 
 class _Same:
-    """A state by the maps a placement is made of, compared by identity: by value would cost more than making it."""
+    """A state by the maps a placement is made of, and others, compared by identity: by value would cost too much."""
 
-    def __init__(self, state: State) -> None:
-        self.parts = (state.blocks, state.addresses, state.endpoints)
+    def __init__(self, state: State, *others: Map[Any, Any]) -> None:
+        self.state = state
+        self.parts = (state.blocks, state.addresses, state.endpoints, *others)
 
     def __hash__(self) -> int:
         return hash(tuple(map(id, self.parts)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and all(map(operator.is_, self.parts, other.parts))
+        return isinstance(other, _Same) and (
+            len(self.parts) == len(other.parts) and all(map(operator.is_, self.parts, other.parts))
+        )
 
 
 @lru_cache(maxsize=_PLACEMENTS_KEPT)
 def _placement(same: _Same) -> _Placement:
-    blocks, addresses, endpoints = same.parts
-    affine = dict(_affine_blocks(blocks))
+    state = same.state
+    affine = dict(_affine_blocks(state.blocks))
     owners = {net.text: node for net, node in affine.items()}
     versions = {net.text: net.version for net in affine}
     links: dict[str, dict[str, str]] = {}
     lengths = sorted({(net.version, net.prefix) for net in affine}, reverse=True)
     affine_by_place = {net[:3]: node for net, node in affine.items()}
-    for text, keys in addresses.items():
-        address, endpoint = _net(text), endpoints[keys[0]]  # of several holders, the first to have it
+    for text, keys in state.addresses.items():
+        address, endpoint = _net(text), state.endpoints[keys[0]]  # of several holders, the first to have it
         links.setdefault(endpoint.node, {})[address.text] = endpoint.interface
         if _block_node(address, lengths, affine_by_place) != endpoint.node:
             owners[address.text] = endpoint.node

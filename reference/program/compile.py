@@ -78,12 +78,13 @@ class _Memory:
 
     def move_to(self, state: State) -> Map[str, NodeProgram]:
         before, self._state = self._state, state
-        self._move_items(before, state)
+        endpoints = changes(before.endpoints, state.endpoints)
+        self._move_items(before, state, endpoints)
         for kind in _POLICY_KINDS:
             after = resources(state, kind)
             for key in changes(resources(before, kind), after):
                 self._registry.put_policy(key, after.get(key))  # type: ignore[arg-type]  # kinds that are policies
-        self._move_endpoints(before, state)
+        self._move_endpoints(before, state, endpoints)
         self._settle(state)
         if resources(before, "IPPool") is not resources(state, "IPPool"):
             pools = _pools(state)
@@ -91,19 +92,22 @@ class _Memory:
         self._programs = self._assemble(state)
         return self._programs
 
-    def _move_items(self, before: State, state: State) -> None:
+    def _move_items(self, before: State, state: State, endpoints: list[ItemKey]) -> None:
         """Endpoints, network sets, and the labels they inherit."""
         changed = self._profiles.move_to(state)
         for name in changed:
             self._registry.put_profile(name, self._profiles.get(name))
         heirs = {key for users in changed.values() for key in users}
-        self._move_kind(before.endpoints, state.endpoints, heirs)
+        self._move_kind(before.endpoints, state.endpoints, endpoints, heirs)
         for kind in _SET_KINDS:
-            self._move_kind(resources(before, kind), resources(state, kind), heirs)
+            old, new = resources(before, kind), resources(state, kind)
+            self._move_kind(old, new, changes(old, new), heirs)
 
-    def _move_kind(self, before: Map[Any, Any], after: Map[Any, Any], heirs: set[ItemKey]) -> None:
+    def _move_kind(
+        self, before: Map[Any, Any], after: Map[Any, Any], changed: list[ItemKey], heirs: set[ItemKey]
+    ) -> None:
         """Take over the items of one map that changed, and those whose inheritance did."""
-        keys = dict.fromkeys(changes(before, after))
+        keys = dict.fromkeys(changed)
         keys.update(dict.fromkeys(key for key in heirs if key in after))
         for key in keys:
             old, new = before.get(key), after.get(key)
@@ -115,13 +119,13 @@ class _Memory:
             for name in gone:
                 self._registry.drop_profile(name)
 
-    def _move_endpoints(self, before: State, state: State) -> None:
+    def _move_endpoints(self, before: State, state: State, changed: list[ItemKey]) -> None:
         tiers_moved = resources(before, "Tier") is not resources(state, "Tier")
         if tiers_moved:
             self._endpoints.book.set_tiers(state.all(Tier))
         self._endpoints.move(
             state,
-            changes(before.endpoints, state.endpoints),
+            changed,
             self._registry.take_moves(),
             self._node,
             all_walks=tiers_moved,

@@ -97,7 +97,7 @@ def test_a_pod_no_policy_selects_has_only_its_profiles() -> None:
     """K8S-3: without policies a walk has no tier, and the namespace's profile first."""
     programs = compiled()
     for direction in ("ingress", "egress"):
-        way = walk(programs, "shop/web", direction)  # type: ignore[arg-type]
+        way = walk(programs, "shop/web", direction)
         assert way.tiers == ()
         assert way.profiles[0] == "pro:kns.shop"
     profile = programs["n1"].policies["pro:kns.shop"]

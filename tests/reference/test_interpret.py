@@ -33,7 +33,10 @@ WEB, PEER = "10.0.0.1", "10.0.0.9"
 ENDPOINT = WorkloadEndpoint(
     namespace="shop", pod="web", node="n", interface="cali1", addresses=(WEB, "fd00::1"), labels={}, profiles=()
 )
-ALLOW, DENY, PASS, LOG = "allow", "deny", "pass", "log"
+ALLOW: RuleAction = "allow"
+DENY: RuleAction = "deny"
+PASS: RuleAction = "pass"
+LOG: RuleAction = "log"
 SETS = [
     IPSet(id="s4", kind="nets", family=4, members=frozenset({"10.0.0.9/32", "10.1.0.0/16"})),
     IPSet(id="s6", kind="nets", family=6, members=frozenset({"fd00::9/128"})),
