@@ -22,6 +22,7 @@ class Blame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tier: str = ""
     file: str = ""  # as the user named it
     line: int = 0  # 1-based; 0 when the resource came from no file
+    text: str = ""  # what stands there
 
     def __str__(self) -> str:
         where = f"rule {self.rule} of {self.policy}" if self.rule >= 0 else f"end of tier {self.tier} at {self.policy}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from emulator.probe.types import Outcome, Probe
 from emulator.session import Session
 from reference.endpoints import Family
@@ -15,13 +17,13 @@ from reference.resources import Key
 from reference.resources.manifests import Loaded, Sourced
 from reference.selectors import parse as parse_selector
 from reference.state import State
-from reports.results import Blame, Check, Observation, Status
+from reports.results import Check, Observation, Status
+from scenarios.blame import blame
 from scenarios.load import LoadedScenario
 from scenarios.schema import AllPairs, Expectation, Flow, Peer
 
 MOST_EXPLAINED = 20  # mismatches that get a kernel trace; each costs a traced probe
 FAMILIES: tuple[Family, ...] = (4, 6)
-KINDS = {"np": "NetworkPolicy", "gnp": "GlobalNetworkPolicy", "knp": "KubernetesNetworkPolicy", "pro": "Profile"}
 
 
 @dataclass(frozen=True)
@@ -94,32 +96,17 @@ class Checker:
         return check if status == "passed" else self._explained_check(check, verdict, outcome)
 
     def _explained_check(self, check: Check, verdict: Verdict, outcome: Outcome) -> Check:
-        import msgspec
-
         kernel_trace = ""
         if self._explained < MOST_EXPLAINED:
             self._explained += 1
             kernel_trace = self._session.explain_probe(outcome.probe).kernel_text()
         return msgspec.structs.replace(
             check,
-            blame=tuple(self._blame(verdict)),
+            blame=tuple(blame(verdict, self._sources)),
             kernel_blame=str(outcome.drop.rule) if outcome.drop else "",
             oracle_trace=verdict.explain(),
             kernel_trace=kernel_trace,
         )
-
-    def _blame(self, verdict: Verdict) -> Iterator[Blame]:
-        """The rule that decided at each end, with the manifest line it stands on."""
-        for side in verdict.trace:
-            if not side.hits:
-                continue
-            hit = side.hits[-1]
-            sourced = self._sources.get(Key(KINDS[hit.kind], hit.namespace, hit.name))
-            file, line = "", 0
-            if sourced is not None:
-                path = ("spec", side.direction, hit.rule) if hit.rule >= 0 else ()
-                file, line = sourced.origin.file, sourced.origin.line_of(path)
-            yield Blame(policy=hit.policy, rule=hit.rule, tier=hit.tier, file=file, line=line)
 
     def _watch(self, step: int, flow: Flow, *, encrypted: bool) -> None:
         probes = list(flows(self._session.state, flow))
