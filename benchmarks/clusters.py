@@ -55,10 +55,19 @@ def policy(number: int, ports: tuple[int, ...] = (80,)) -> dict[str, Any]:
             },
         }
     rules = [
-        {"action": "Deny", "protocol": "TCP", "source": {"selector": f"app == '{peer}'"}, "destination": {"ports": [22]}},
-        {"action": "Allow", "protocol": "TCP", "source": {"selector": f"app in {{'{peer}', '{app}'}}"},
-         "destination": {"ports": list(ports)}},
-    ]  # fmt: skip
+        {
+            "action": "Deny",
+            "protocol": "TCP",
+            "source": {"selector": f"app == '{peer}'"},
+            "destination": {"ports": [22]},
+        },
+        {
+            "action": "Allow",
+            "protocol": "TCP",
+            "source": {"selector": f"app in {{'{peer}', '{app}'}}"},
+            "destination": {"ports": list(ports)},
+        },
+    ]
     if number % 3 == 1:
         return {
             "apiVersion": "projectcalico.org/v3",
