@@ -83,7 +83,8 @@ class NodeEncryption:
         if alive and self._inputs and all(a is b for a, b in zip(self._inputs, inputs, strict=True)):
             return 0
         self._inputs = ()
-        changes = sum(self._apply(spec, state) for spec in DEVICES.values())
+        changes = self.prepare(state)
+        changes += sum(self._route(spec, state) for spec in DEVICES.values())
         self._inputs = inputs
         return changes
 
@@ -135,16 +136,15 @@ class NodeEncryption:
         fresh.update(dict.fromkeys(changes.sessionless, since))
         return made + changes.count
 
-    def _apply(self, spec: DeviceSpec, state: State) -> int:
-        changes = self._device(spec, state)
+    def _route(self, spec: DeviceSpec, state: State) -> int:
         wanted = self._wanted(spec, state)
         if wanted is None:
-            return changes + self._remove(spec)
-        if changes == 0 and self._applied.get(spec.family) == wanted:
+            return self._remove(spec)
+        if self._applied.get(spec.family) == wanted:
             return 0
         self._greet(spec, state, wanted)
         (index,) = self._ipr.link_lookup(ifname=spec.name)
-        changes += routing.set_table(self._ipr, spec, index, wanted[2])
+        changes = routing.set_table(self._ipr, spec, index, wanted[2])
         changes += routing.add_rules(self._ipr, spec)
         self._applied[spec.family] = wanted
         return changes
