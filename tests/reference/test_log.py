@@ -212,7 +212,7 @@ def test_adopted_history_is_the_same_byte_for_byte(tmp_path: Path) -> None:
 def test_opening_reads_the_snapshot_and_not_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With snapshots, opening folds only the events after the last one."""
     monkeypatch.setattr(eventlog, "SNAPSHOT_EVERY", 10)
-    with filled(tmp_path / "log.db", flips=95) as log:
+    with filled(tmp_path / "log.db", flips=60) as log:
         expected, head = log.state(), log.head()
     read: list[int] = []
     real = eventlog.read_row
