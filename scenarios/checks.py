@@ -20,9 +20,10 @@ from reference.state import State
 from reports.results import Check, Observation, Status
 from scenarios.blame import blame
 from scenarios.load import LoadedScenario
-from scenarios.schema import AllPairs, Expectation, Flow, Peer
+from scenarios.schema import EXPECTATIONS, AllPairs, Expectation, Flow, Peer, Selection
 
 MOST_EXPLAINED = 20  # mismatches that get a kernel trace; each costs a traced probe
+EXPECTED = {"allow": True, "deny": False, "oracle": None}  # expectations of plain flows
 FAMILIES: tuple[Family, ...] = (4, 6)
 
 
@@ -54,19 +55,17 @@ class Checker:
         """Probe everything the expectations speak of, in one go where they are plain flows."""
         state = self._session.state
         asked: list[Asked] = []
-        for expectation in expectations:
-            if expectation.allow is not None:
-                asked += [Asked(probe, True) for probe in flows(state, expectation.allow)]
-            elif expectation.deny is not None:
-                asked += [Asked(probe, False) for probe in flows(state, expectation.deny)]
-            elif expectation.oracle is not None:
-                asked += [Asked(probe, None) for probe in all_pairs(state, expectation.oracle)]
-            elif expectation.encrypted is not None:
-                self._watch(step, expectation.encrypted, encrypted=True)
-            elif expectation.clear is not None:
-                self._watch(step, expectation.clear, encrypted=False)
-            elif expectation.unreachable is not None:
-                self._unreachable(step, expectation.unreachable)
+        for number, expectation in enumerate(expectations):
+            name, body = given(expectation)
+            probes = list(flows(state, body) if isinstance(body, Flow) else all_pairs(state, body))
+            if not probes:
+                self._nobody(step, number, name, body)
+            elif name in EXPECTED:
+                asked += [Asked(probe, EXPECTED[name]) for probe in probes]
+            elif name == "unreachable":
+                self._unreachable(step, probes)
+            else:
+                self._watch(step, probes, encrypted=name == "encrypted")
         self._flows(step, state, asked)
 
     def _flows(self, step: int, state: State, asked: Sequence[Asked]) -> None:
@@ -108,12 +107,20 @@ class Checker:
             kernel_trace=kernel_trace,
         )
 
-    def _watch(self, step: int, flow: Flow, *, encrypted: bool) -> None:
-        probes = list(flows(self._session.state, flow))
+    def _nobody(self, step: int, number: int, name: str, body: Flow | AllPairs) -> None:
+        """An expectation about no flow at all would hold of anything: it is no evidence."""
+        ends = f"from {_peer(body.from_)} to {_peer(body.to)}" if isinstance(body, Flow) else "between any pair"
+        family = f" over IPv{body.family}" if body.family else ""
+        self._observe(
+            step, f"expect[{number}].{name}", "unknown", f"there is no flow {ends}{family}; nothing was checked"
+        )
+
+    def _watch(self, step: int, probes: Sequence[Probe], *, encrypted: bool) -> None:
         report = self._session.watch(probes)
         lost = [outcome for outcome in report.outcomes if not outcome.allowed]
         if lost:
-            status, detail = "failed", f"{len(lost)} of {len(probes)} flows did not get through: {lost[0].evidence}"
+            status: Status = "failed"
+            detail = f"{len(lost)} of {len(probes)} flows did not get through: {lost[0].evidence}"
         elif encrypted:
             status = "passed" if report.encrypted and not report.clear else "failed"
             detail = f"{report.encrypted} WireGuard frames, {report.clear} frames with a pod packet in clear"
@@ -123,16 +130,20 @@ class Checker:
         title = f"{'encrypted' if encrypted else 'in clear'} on the fabric: {len(probes)} flows"
         self._observe(step, title, status, detail)
 
-    def _unreachable(self, step: int, flow: Flow) -> None:
-        probes = list(flows(self._session.state, flow))
+    def _unreachable(self, step: int, probes: Sequence[Probe]) -> None:
         outcomes = self._session.probe_many(probes)
         wrong = [outcome for outcome in outcomes if outcome.result in ("allowed", "denied")]
         detail = f"{wrong[0].packet}: {wrong[0].result}, {wrong[0].evidence}" if wrong else outcomes[0].evidence
         self._observe(step, f"unreachable: {len(probes)} flows", "failed" if wrong else "passed", detail)
 
-    def _observe(self, step: int, title: str, status: str, detail: str) -> None:
-        known: Status = "passed" if status == "passed" else "failed"
-        self.observations.append(Observation(step=step, title=title, status=known, detail=detail))
+    def _observe(self, step: int, title: str, status: Status, detail: str) -> None:
+        self.observations.append(Observation(step=step, title=title, status=status, detail=detail))
+
+
+def given(expectation: Expectation) -> tuple[str, Flow | AllPairs]:
+    """The one field of an expectation that is given; the loader has seen to it that there is one."""
+    found: list[tuple[str, Flow | AllPairs | None]] = [(name, getattr(expectation, name)) for name in EXPECTATIONS]
+    return next((name, body) for name, body in found if body is not None)
 
 
 def compare(expected: bool | None, oracle: bool, outcome: Outcome) -> Status:
@@ -147,20 +158,22 @@ def compare(expected: bool | None, oracle: bool, outcome: Outcome) -> Status:
 def flows(state: State, flow: Flow) -> Iterator[Probe]:
     """Every probe a flow expectation stands for."""
     sources, destinations = members(state, flow.from_), members(state, flow.to)
+    selected = isinstance(flow.from_, Selection) or isinstance(flow.to, Selection)
     families: Iterable[Family] = FAMILIES if flow.family is None else (flow.family,)
     for source in sources:
         for destination in destinations:
-            if source != destination:
+            if source != destination or not selected:  # a pod is not its own neighbour, unless it is named twice
                 yield from _between(state, source, destination, flow.ports, families)
 
 
 def all_pairs(state: State, pairs: AllPairs) -> Iterator[Probe]:
     """Every pair of pods, nodes and hosts on machines that are up; hosts among themselves are not policy's business."""
-    pods = [e.name for _, e in sorted(state.endpoints.items()) if e.node not in state.failed_nodes]
+    pods = dict.fromkeys(e.name for _, e in sorted(state.endpoints.items()) if e.node not in state.failed_nodes)
     hosts = [name for name in sorted(state.hosts) if name not in state.failed_nodes]
     families: Iterable[Family] = FAMILIES if pairs.family is None else (pairs.family,)
-    for source in [*pods, *hosts]:
-        for destination in [*pods, *hosts]:
+    everyone = [*pods, *hosts]
+    for source in everyone:
+        for destination in everyone:
             if source in pods or destination in pods:
                 yield from _between(state, source, destination, pairs.ports, families)
 
@@ -175,6 +188,12 @@ def members(state: State, peer: Peer) -> list[str]:
         for _, endpoint in sorted(state.endpoints.items())
         if peer.namespace in ("", endpoint.namespace) and selector.matches(endpoint.labels)
     ]
+
+
+def _peer(peer: Peer) -> str:
+    if isinstance(peer, str):
+        return peer
+    return f"pods {peer.selector}" + (f" in {peer.namespace}" if peer.namespace else "")
 
 
 def _between(
