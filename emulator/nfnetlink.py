@@ -227,7 +227,11 @@ class NetfilterSocket:
         errors: dict[int, int] = {}
         done = False
         while not done and not (errors and self._is_drained()):
-            for kind, _, answered, body in unpack(self._socket.recv(1 << 17)):
+            try:
+                data = self._socket.recv(1 << 17)
+            except OSError as error:  # more answers than the buffer holds: the last one may be lost
+                raise NetlinkError(error.errno or errno.EIO, 0, total) from error
+            for kind, _, answered, body in unpack(data):
                 if kind != NLMSG_ERROR:
                     continue
                 code = -struct.unpack_from("=i", body)[0]

@@ -179,6 +179,7 @@ class Lab:
         return self.flow(source, target, family, socket.SOCK_DGRAM, port, bind)
 
     def flow(self, source, target, family, kind, port, bind=""):
+        """Send from one host to another; an address to bind makes it come from there."""
         kinds = (socket.AF_INET if family == 4 else socket.AF_INET6, kind)
         with self.socket_in(target, *kinds) as server, self.socket_in(source, *kinds) as client:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -112,12 +112,23 @@ def walk():
         ("team", "deny", ["np:shop/a", "np:shop/b"]),
         ("kube-baseline", "pass", ["gnp:base"]),
     ]
+    tcp = {"protocol": 6}
+    guard = [
+        rule("log", 0),
+        rule("pass", 1, destination_ports=(81,), **tcp),
+        rule("deny", 2, destination_ports=(82,), **tcp),
+    ]
+    passes = [rule("pass", 0, destination_ports=(84,), **tcp)]
+    allows = [
+        rule("allow", 0, destination_ports=((80, 84),), **tcp),
+        rule("pass", 3, destination_ports=(85, 86), **tcp),
+    ]
     policies = [
-        policy("gnp:guard", [rule("log", 0), rule("pass", 1, protocol=6, destination_ports=(81,)), rule("deny", 2, protocol=6, destination_ports=(82,))], tier="admin"),
-        policy("np:shop/a", [rule("pass", 0, protocol=6, destination_ports=(84,))], tier="team"),
-        policy("np:shop/b", [rule("allow", 0, protocol=6, destination_ports=((80, 84),)), rule("pass", 3, protocol=6, destination_ports=(85, 86))], tier="team"),
-        policy("gnp:base", [rule("deny", 0, protocol=6, destination_ports=(86,))], tier="kube-baseline"),
-    ]  # fmt: skip
+        policy("gnp:guard", guard, tier="admin"),
+        policy("np:shop/a", passes, tier="team"),
+        policy("np:shop/b", allows, tier="team"),
+        policy("gnp:base", [rule("deny", 0, destination_ports=(86,), **tcp)], tier="kube-baseline"),
+    ]
     lab.apply(program(ingress=tiers, policies=policies))
     found = {str(port): lab.tcp(1, 2, port) for port in (80, 81, 82, 83, 84, 85, 86, 87)}
     lab.apply(program(ingress=tiers, policies=policies, profiles=()))

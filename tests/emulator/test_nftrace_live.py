@@ -31,7 +31,7 @@ def traced():
         "other": other,
         "named": [[str(step.rule), step.verdict] for step in steps if step.rule],
         "chains": list(dict.fromkeys(step.chain[:8] for step in steps)),
-        "last": steps[-1].text[-62:],
+        "last": steps[-1].text.partition(" drop ")[2],
         "left": left,
     }
 

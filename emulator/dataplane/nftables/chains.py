@@ -7,6 +7,9 @@ and returns (IPT-3). All other mark bits are left as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache, partial
+from hashlib import sha256
+from zlib import crc32
 
 from emulator.dataplane.contract import Guard, RuleRef
 from emulator.dataplane.nftables import expressions as e
@@ -17,6 +20,7 @@ from reference.program.types import FlowDirection, PolicyProgram, ProgramRule, T
 
 ACCEPT_MARK, PASS_MARK = 0x10000, 0x20000
 DENY_GROUP, LOG_GROUP = 1, 2
+GROUPED_ABOVE, GROUP_SIZE = 32, 16  # policies of a tier; shorter lists are easier to read in one chain
 SNAPLEN = 128  # enough for an IPv6 header with options and the transport's
 
 
@@ -64,35 +68,65 @@ def guard_rule(matching: bytes, guard: Guard, direction: FlowDirection) -> Rule:
 def walk_to_chain(walk: Walk) -> Chain:
     """The way of a packet through tiers and profiles; returning from the chain means accepted (POL-12 … POL-15)."""
     rules = [Rule(e.mark_change(clear=ACCEPT_MARK | PASS_MARK), "a walk begins: nothing decided")]
+    direct, groups = set(map(partial(policy_chain, direction=walk.direction), walk.profiles)), []
     for number, tier in enumerate(walk.tiers):
-        rules.extend(_tier(tier, walk.direction, first=number == 0))
+        if number:
+            rules.append(Rule(e.mark_change(clear=PASS_MARK), comment(f"tier {tier.tier} begins")))
+        if len(tier.policies) > GROUPED_ABOVE:
+            made = [_group(some, walk.direction) for some in group(tier.policies)]
+            groups.extend(made)
+            steps = [(chain.name, f"{len(chain.jumps)} policies") for chain in made]
+        else:
+            steps = [(policy_chain(policy, walk.direction), policy) for policy in tier.policies]
+            direct.update(name for name, _ in steps)
+        rules.extend(_tier(tier, steps, walk.direction))
     for profile in walk.profiles:
-        chain = policy_chain(profile, walk.direction)
-        rules.append(Rule(e.verdict(e.JUMP, chain), comment(f"profile {profile}")))
+        rules.append(Rule(e.verdict(e.JUMP, policy_chain(profile, walk.direction)), comment(f"profile {profile}")))
         rules.append(_RETURN_IF_ACCEPTED)
     rules.append(guard_rule(b"", "no profile matched", walk.direction))
-    policies = [*(policy for tier in walk.tiers for policy in tier.policies), *walk.profiles]
-    return Chain(
-        name=walk_chain(walk),
-        rules=tuple(rules),
-        jumps=frozenset(policy_chain(policy, walk.direction) for policy in policies),
-    )
+    return Chain(name=walk_chain(walk), rules=tuple(rules), jumps=frozenset(direct), groups=tuple(groups))
 
 
 _RETURN_IF_ACCEPTED = Rule(e.mark_has(ACCEPT_MARK) + e.verdict(e.RETURN), "accepted")
+_RETURN_IF_DECIDED = Rule(e.mark_has(ACCEPT_MARK | PASS_MARK) + e.verdict(e.RETURN), "accepted or passed")
 
 
-def _tier(tier: TierStep, direction: FlowDirection, *, first: bool) -> Iterator[Rule]:
+def _tier(tier: TierStep, steps: list[tuple[str, str]], direction: FlowDirection) -> Iterator[Rule]:
     """A tier: its policies until one decides or passes, then its default action if none passed (POL-13)."""
-    if not first:
-        yield Rule(e.mark_change(clear=PASS_MARK), comment(f"tier {tier.tier} begins"))
     undecided = b""
-    for policy in tier.policies:
-        jump = e.verdict(e.JUMP, policy_chain(policy, direction))
-        yield Rule(undecided + jump, comment(f"tier {tier.tier}: {policy}"))
+    for chain, words in steps:
+        yield Rule(undecided + e.verdict(e.JUMP, chain), comment(f"tier {tier.tier}: {words}"))
         yield _RETURN_IF_ACCEPTED
         undecided = e.mark_has(PASS_MARK, present=False)
     if tier.default_action == "deny" and tier.policies:
         # FL-6: the end of a tier names the last policy of the tier as its trigger.
         ref = RuleRef(tier=tier.tier, policy=tier.policies[-1], direction=direction, rule=-1, action="deny")
         yield Rule(undecided + deny(ref), comment(str(ref)), ref)
+
+
+@lru_cache(maxsize=1024)
+def group(policies: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Cut a long list of policies where their names say: two lists with one difference share nearly all pieces."""
+    pieces: list[tuple[str, ...]] = []
+    begun: list[str] = []
+    for policy in policies:
+        begun.append(policy)
+        if crc32(policy.encode()) % GROUP_SIZE == 0:
+            pieces.append(tuple(begun))
+            begun = []
+    return (*pieces, tuple(begun)) if begun else tuple(pieces)
+
+
+@lru_cache(maxsize=4096)
+def _group(policies: tuple[str, ...], direction: FlowDirection) -> Chain:
+    """A chain that goes through some policies of a tier until one decides (POL-21's idea, whatever the selectors)."""
+    rules = []
+    for policy in policies:
+        rules.append(Rule(e.verdict(e.JUMP, policy_chain(policy, direction)), comment(policy)))
+        rules.append(_RETURN_IF_DECIDED)
+    digest = sha256("\0".join(policies).encode()).hexdigest()[:16]
+    return Chain(
+        name=f"group-{'in' if direction == 'ingress' else 'out'}-{digest}",
+        rules=tuple(rules),
+        jumps=frozenset(policy_chain(policy, direction) for policy in policies),
+    )

@@ -105,7 +105,7 @@ class NftablesDataplane:
 
     def chain_rules(self, chain: str) -> tuple[RuleRef | None, ...]:
         """What each rule of a chain stands for, in order; empty for a chain that is not ours."""
-        found = self._static.get(chain) or self._programmed.chains.get(chain)
+        found = self._static.get(chain) or self._programmed.chain(chain)
         return tuple(rule.ref for rule in found.rules) if found else ()
 
     def read_back(self) -> Mapping[str, object]:

@@ -86,7 +86,8 @@ class Hook(msgspec.Struct, frozen=True):
 class Chain(msgspec.Struct, frozen=True, kw_only=True):
     """A chain with everything its rules refer to.
 
-    `sets` must exist; they are filled by others. `literals` exist because of the rules, with these very members.
+    `sets` must exist; they are filled by others. `literals` exist because of the rules, with these very members, and
+    `groups` because of jumps to them; `jumps` are those to chains that parts of the program are behind.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     sets: frozenset[SetSpec] = frozenset()
     literals: frozenset[tuple[SetSpec, frozenset[str]]] = frozenset()
     jumps: frozenset[str] = frozenset()
+    groups: tuple[Chain, ...] = ()
 
 
 def elements(kind: SetType, members: Iterable[str], *, removing: bool = False) -> Iterator[bytes]:
