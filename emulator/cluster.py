@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from immutables import Map
@@ -27,13 +28,14 @@ from reference.log import EventLog
 from reference.naming import name_of, packet_between
 from reference.packet import Packet
 from reference.program.compile import Compiler
-from reference.program.types import NodeProgram, digest
+from reference.program.types import NodeProgram, digest, same_parts
 from reference.resources import AnyResource, Key
 from reference.routes import block_owners
 from reference.state import State
 from topologies.fabric import Fabric
 
 PRIVATE_LOG = Path("/run/muslin/log.db")  # in the sandbox's own tmpfs: gone with it
+RETRY = 1.0  # seconds before a state that could not be enforced is tried again
 PATIENCE = 60.0  # seconds a node may take to enforce a state before waiting for it fails
 
 
@@ -105,12 +107,13 @@ class RunningCluster:
     def publish_keys(self) -> None:
         """Have every node publish the public half of the key it has now; also after a replay, whose keys are gone."""
         for name, agent in self.agents.items():
-            self.change(lambda state, n=name, k=agent.public_key: commands.publish_key(state, n, k, now=time.time()))
+            self.change(partial(commands.publish_key, node=name, public_key=agent.public_key, now=time.time()))
 
     # -- convergence -----------------------------------------------------------------------------------------------
 
     def _converge_forever(self) -> None:
-        while self._wanted.wait():
+        while True:
+            self._wanted.wait(None if self._failure is None else RETRY)
             self._wanted.clear()
             try:
                 self._converge(self.state)
@@ -123,18 +126,25 @@ class RunningCluster:
         """Make every node enforce `state`; nodes work side by side."""
         programs = self._compiler.compile(state)
         self._fabric.set_block_routes(dict(block_owners(state)))
+        if state.encryption:  # every node must know its peers before the first one sends to them
+            for ready in [agent.prepare(state) for agent in self.agents.values()]:
+                ready.result()
         pending = {name: agent.converge(state, programs[name]) for name, agent in self.agents.items()}
-        for name, future in pending.items():
-            future.result()
-            changed = self._programs.get(name)
-            if changed is None or digest(changed) != digest(programs[name]):
-                self.log.observe(name, state.seq, digest(programs[name]), time.time())
+        for name, done in pending.items():
+            done.result()
             with self._progress:
                 self.agents[name].enforced = state.seq
+                self._failure = None
                 self._progress.notify_all()
+        self._observe(programs)
+
+    def _observe(self, programs: Map[str, NodeProgram]) -> None:
+        """Note in the log which programs are enforced now, where they are not what they were."""
+        for name, program in programs.items():
+            before = self._programs.get(name)
+            if before is None or not same_parts(before, program):
+                self.log.observe(name, program.seq, digest(program), time.time())
         self._programs = programs
-        with self._progress:
-            self._failure = None
 
     def _report(self, error: MuslinError) -> None:
         with self._progress:

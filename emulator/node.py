@@ -50,6 +50,10 @@ class NodeAgent:
         self._dataplane: Dataplane = self._worker.call(DATAPLANES[dataplane])
         self.drops: DropListener = self._worker.call(DropListener, host.name, self._dataplane)
 
+    def prepare(self, state: State) -> Future[int]:
+        """Make the encryption's devices and peers ready, and route nothing to them yet."""
+        return self._worker.submit(self._encryption.prepare, state)
+
     def converge(self, state: State, program: NodeProgram) -> Future[None]:
         """Make this node enforce `state`; the future is done when the kernel does."""
         return self._worker.submit(self._converge, state, program)
