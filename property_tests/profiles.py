@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 VARIABLE = "MUSLIN_HYPOTHESIS"  # names the profile; `ci` when unset
+_PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 _PATIENT = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
@@ -15,6 +16,7 @@ def load() -> None:
 
     `ci` tries the same examples every time; `thorough` tries many more, and new ones each time.
     """
-    settings.register_profile("ci", deadline=None, max_examples=40, derandomize=True, suppress_health_check=_PATIENT)
-    settings.register_profile("thorough", deadline=None, max_examples=1000, suppress_health_check=_PATIENT)
+    shared = settings(deadline=None, phases=_PHASES, suppress_health_check=_PATIENT)
+    settings.register_profile("ci", shared, max_examples=25, derandomize=True)
+    settings.register_profile("thorough", shared, max_examples=1000)
     settings.load_profile(os.environ.get(VARIABLE, "ci"))

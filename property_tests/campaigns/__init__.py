@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from property_tests.campaigns.differential import Kernel, search
 from property_tests.campaigns.reproduction import as_scenario
 from property_tests.campaigns.results import CampaignResult, Mismatch
-from property_tests.campaigns.search import Kernel, search
 
 __all__ = ["CampaignResult", "Kernel", "Mismatch", "as_scenario", "search"]

@@ -71,7 +71,10 @@ def variants(value: Any) -> Iterator[Any]:  # noqa: ANN401 - any struct
     """Every struct one step simpler: a field at its default, an entry left out, or one of its parts simpler."""
     for field in msgspec.structs.fields(value):
         current = getattr(value, field.name)
-        if not field.required and current != (default := _default(field)):
+        if not field.required:
+            default = _default(field)
+            if current == default:
+                continue
             yield replace(value, **{field.name: default})
         for part in _parts(current):
             yield replace(value, **{field.name: part})

@@ -28,7 +28,15 @@ _SPECS = {
     "four-more": IPPoolSpec(cidr="10.10.1.0/30", block_size=32),  # four blocks of one
     "six": IPPoolSpec(cidr="fd00:10::/125", block_size=126),  # two blocks of four
 }
-_PINS = tuple(str(address) for spec in _SPECS.values() for address in ip_network(spec.cidr))
+_PINS_FOUR, _PINS_SIX = (
+    [str(address) for spec in _SPECS.values() if (":" in spec.cidr) is six for address in ip_network(spec.cidr)]
+    for six in (False, True)
+)
+_PINS = st.one_of(
+    st.tuples(st.sampled_from(_PINS_FOUR)),
+    st.tuples(st.sampled_from(_PINS_SIX)),
+    st.tuples(st.sampled_from(_PINS_FOUR), st.sampled_from(_PINS_SIX)),
+)
 
 
 def _pool(name: str, *, disabled: bool = False) -> IPPool:
@@ -55,9 +63,9 @@ class AddressMachine(RuleBasedStateMachine):
         """A pod that takes what it gets."""
         self._apply(Pod(metadata=Metadata(name=name, namespace="a"), spec=PodSpec(node_name=place)))
 
-    @rule(name=st.sampled_from(PODS), pins=st.lists(st.sampled_from(_PINS), min_size=1, max_size=2))
-    def add_pinned_pod(self, name: str, pins: list[str]) -> None:
-        """A pod that asks for addresses, perhaps one that is held, or two of one family."""
+    @rule(name=st.sampled_from(PODS), pins=_PINS)
+    def add_pinned_pod(self, name: str, pins: tuple[str, ...]) -> None:
+        """A pod that asks for addresses, which may be held, or in no pool."""
         annotations = {ADDRESSES_ANNOTATION: json.dumps(pins)}
         self._apply(Pod(metadata=Metadata(name=name, namespace="a", annotations=annotations)))
 

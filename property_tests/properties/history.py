@@ -41,16 +41,16 @@ def reversed_order(history: History) -> History:
 
 
 def split(history: History) -> History:
-    """Every resource in a step of its own; pools and nodes first, for pods need them."""
+    """Every resource in a step of its own: pools and nodes come before pods, tiers go after their policies."""
     steps: list[Step] = []
     for step in history:
         steps += [Step(apply=(resource,)) for resource in sorted(step.apply, key=_is_dependent)]
-        steps += [Step(delete=(key,)) for key in step.delete]
+        steps += [Step(delete=(key,)) for key in sorted(step.delete, key=_is_tier)]
     return steps
 
 
 def split_backwards(history: History) -> History:
-    """Every resource in a step of its own, the last first; pools and nodes still before the rest."""
+    """Every resource in a step of its own, the last first, as far as what needs what allows."""
     return split(reversed_order(history))
 
 
@@ -94,6 +94,10 @@ EXPANDERS: tuple[Expander, ...] = (
     repeated_from_the_start,
     squashed,
 )
+
+
+def _is_tier(key: Key) -> bool:
+    return key.kind == "Tier"
 
 
 def _is_dependent(resource: AnyResource) -> bool:

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import msgspec
+from hypothesis import given
+
 from property_tests.campaigns.shrinking import shrink, variants
 from property_tests.strategies.choices import Seeded
-from property_tests.strategies.clusters import cluster
+from property_tests.strategies.clusters import Cluster, cluster, clusters
 from reference.packet import Packet
 from reference.resources import AnyResource, GlobalNetworkPolicy, Metadata, NetworkPolicy, Pod
 from reference.resources.calico import EntityRule, GlobalNetworkPolicySpec, Rule
@@ -60,6 +63,14 @@ def test_enough_ends_the_search() -> None:
 
     resources = cluster(Seeded(5))
     assert shrink(resources, PACKET, fails, lambda: True) == (tuple(resources), PACKET)
+
+
+@given(resources=clusters())
+def test_variants_get_shorter(resources: Cluster) -> None:
+    """Every variant is written in fewer bytes than what it came from, so simplifying always ends."""
+    for resource in resources:
+        length = len(msgspec.json.encode(resource))
+        assert all(len(msgspec.json.encode(variant)) < length for variant in variants(resource))
 
 
 def test_variants_are_one_step_simpler() -> None:
