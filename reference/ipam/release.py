@@ -13,7 +13,6 @@ from reference.ipam.ranges import WIDTH, block_base, number_of, text
 from reference.plan import Plan
 from reference.state import Progress
 
-
 _HOST_BITS = (6, *(bits for bits in range(13) if bits != 6))  # of block sizes 20..32 and 116..128; the default first
 
 
