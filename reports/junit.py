@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
-from reports.results import Check, Observation, RunResult, ScenarioResult
+from reports.results import Check, Observation, RunResult, ScenarioResult, Status
+
+_UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit(result: RunResult) -> bytes:
@@ -28,28 +32,36 @@ def _suite(scenario: ScenarioResult) -> TestSuite:
         suite.add_testcase(_observed(scenario, observation))
     if scenario.error:
         case = TestCase("the scenario runs to its end", classname=scenario.name)
-        case.result = [Error(scenario.error)]
+        case.result = [Error(_xml_text(scenario.error))]
         suite.add_testcase(case)
     suite.time = scenario.seconds
     return suite
 
 
 def _case(scenario: ScenarioResult, check: Check) -> TestCase:
-    case = TestCase(f"step {check.step}: {check.flow}", classname=scenario.name)
+    case = TestCase(_xml_text(f"step {check.step}: {check.flow}"), classname=scenario.name)
     if check.status != "passed":
         blame = "; ".join(str(blame) for blame in check.blame)
-        kind = Failure if check.status == "failed" else Error
-        result = kind(f"{verdicts(check)}. {blame}")
-        result.text = f"{check.oracle_trace}\n\nkernel:\n{check.kernel_trace}"
+        result = _result(check.status, f"{verdicts(check)}. {blame}")
+        result.text = _xml_text(f"oracle:\n{check.oracle_trace}\n\nkernel:\n{check.kernel_trace or check.evidence}")
         case.result = [result]
     return case
 
 
 def _observed(scenario: ScenarioResult, observation: Observation) -> TestCase:
-    case = TestCase(f"step {observation.step}: {observation.title}", classname=scenario.name)
+    case = TestCase(_xml_text(f"step {observation.step}: {observation.title}"), classname=scenario.name)
     if observation.status != "passed":
-        case.result = [(Failure if observation.status == "failed" else Error)(observation.detail)]
+        case.result = [_result(observation.status, observation.detail)]
     return case
+
+
+def _result(status: Status, message: str) -> Failure | Error:
+    return (Failure if status == "failed" else Error)(_xml_text(message))
+
+
+def _xml_text(text: str) -> str:
+    """Text without the control characters that XML has no way to write."""
+    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def verdicts(check: Check) -> str:

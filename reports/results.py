@@ -11,7 +11,9 @@ from typing import Literal
 import msgspec
 
 Status = Literal["passed", "failed", "unknown"]
+Fault = Literal["", "input", "environment", "run"]
 EXIT_CODES: dict[Status, int] = {"passed": 0, "failed": 1, "unknown": 1}
+FAULT_CODES: dict[Fault, int] = {"input": 2, "environment": 3}  # when nothing worse happened
 
 
 class Blame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,13 +22,21 @@ class Blame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy: str  # "np:shop/web", or "" when no policy decided
     rule: int = -1
     tier: str = ""
+    end: str = ""  # "ingress of shop/db"
+    action: str = ""  # allow, deny
     file: str = ""  # as the user named it
     line: int = 0  # 1-based; 0 when the resource came from no file
     text: str = ""  # what stands there
 
     def __str__(self) -> str:
         where = f"rule {self.rule} of {self.policy}" if self.rule >= 0 else f"end of tier {self.tier} at {self.policy}"
-        return where + (f" ({self.file}:{self.line})" if self.file else "")
+        what = f"{self.end} {self.action}: " if self.end else ""
+        return what + where + (f" ({self.place})" if self.file else "")
+
+    @property
+    def place(self) -> str:
+        """File and line, as an editor takes them."""
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,6 +80,7 @@ class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     name: str
     title: str
+    lesson: str = ""
     file: str
     dataplane: str
     topology: str
@@ -83,11 +94,24 @@ class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     checks: tuple[Check, ...] = ()
     observations: tuple[Observation, ...] = ()
     error: str = ""  # why the run could not be finished; status is then unknown
+    fault: Fault = ""  # whose fault that is
 
     @property
     def mismatches(self) -> tuple[Check, ...]:
         """The checks that did not pass."""
         return tuple(check for check in self.checks if check.status != "passed")
+
+    def count(self, status: Status) -> int:
+        """How many checks and observations came out like that."""
+        checks = sum(check.status == status for check in self.checks)
+        return checks + sum(observation.status == status for observation in self.observations)
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed; 1 a mismatch, or no evidence; 2 the scenario is at fault; 3 the machine lacks something."""
+        if self.status == "unknown" and not self.count("unknown"):
+            return FAULT_CODES.get(self.fault, EXIT_CODES[self.status])
+        return EXIT_CODES[self.status]
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,5 +134,29 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def exit_code(self) -> int:
-        """What the command line exits with."""
-        return EXIT_CODES[self.status]
+        """What the command line exits with: a mismatch counts before bad input, and that before a lack."""
+        codes = {scenario.exit_code for scenario in self.scenarios}
+        return next((code for code in (1, 2, 3) if code in codes), 0)
+
+    @property
+    def checked(self) -> int:
+        """How many checks and observations there are."""
+        return sum(len(scenario.checks) + len(scenario.observations) for scenario in self.scenarios)
+
+    def count(self, status: Status) -> int:
+        """How many of them came out like that."""
+        return sum(scenario.count(status) for scenario in self.scenarios)
+
+
+def summary(result: RunResult | ScenarioResult) -> str:
+    """How much was checked, and how much of it did not pass: `468 checks, 1 mismatch, 2 without evidence`."""
+    scenarios = result.scenarios if isinstance(result, RunResult) else (result,)
+    checked = sum(len(scenario.checks) + len(scenario.observations) for scenario in scenarios)
+    failed, unknown = result.count("failed"), result.count("unknown")
+    parts = [plural(checked, "check"), plural(failed, "mismatch", "mismatches")]
+    return ", ".join([*parts, f"{unknown} without evidence"] if unknown else parts)
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """`1 check`, `2 checks`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

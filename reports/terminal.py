@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from reports.grid import Grid, grids, mark
+from reports.grid import Grid, grids, joined
 from reports.junit import verdicts
-from reports.results import Check, RunResult, ScenarioResult, Status
+from reports.results import Check, RunResult, ScenarioResult, Status, plural, summary
 
 COLOURS: dict[Status, str] = {"passed": "green", "failed": "bold red", "unknown": "yellow"}
+TITLES: dict[Status, str] = {"passed": "", "failed": "MISMATCH", "unknown": "NO EVIDENCE"}
+LEGEND = ". allowed  X denied  ! unreachable  ? no evidence  * mismatch"
+INDENT = 2
 STYLES = {".": "green", "X": "red", "!": "yellow", "?": "yellow", "*": "bold white on red", " ": ""}
 MOST_SHOWN = 5  # mismatches shown in full per scenario; the report has all
 
@@ -38,61 +42,66 @@ class Progress:
         if self._console.is_terminal:
             self._console.file.write("\r\033[K")
         line = Text.assemble(f"{self._head}: ", (result.status, COLOURS[result.status]))
-        line.append(f", {count(result)}, {result.seconds:.1f} s")
+        line.append(f", {summary(result)}, {result.seconds:.1f} s")
         self._console.print(line)
-
-
-def count(scenario: ScenarioResult) -> str:
-    """How much was checked, and how much did not pass."""
-    checks = len(scenario.checks) + len(scenario.observations)
-    wrong = len(scenario.mismatches) + sum(o.status != "passed" for o in scenario.observations)
-    return f"{checks} checks, {wrong} mismatches"
+        if result.error:
+            self._console.print(f"  {result.error}", markup=False)
 
 
 def show(result: RunResult, console: Console) -> None:
-    """The whole result: a matrix per scenario, each mismatch explained, and one last line."""
+    """The whole result: the matrices of each scenario, each mismatch explained, and one last line."""
     for scenario in result.scenarios:
         _scenario(scenario, console)
-    checks = sum(len(s.checks) + len(s.observations) for s in result.scenarios)
-    wrong = sum(len(s.mismatches) + sum(o.status != "passed" for o in s.observations) for s in result.scenarios)
     last = Text.assemble((result.status.upper(), COLOURS[result.status]))
-    last.append(f"  {len(result.scenarios)} scenarios, {checks} checks with real packets, {wrong} mismatches, ")
-    last.append(f"{result.seconds:.1f} s")
+    last.append(f"  {plural(len(result.scenarios), 'scenario')}, {summary(result)}, {result.seconds:.1f} s")
     console.print(last)
 
 
 def _scenario(scenario: ScenarioResult, console: Console) -> None:
     console.print(Text.assemble((scenario.title, "bold"), f"  ({scenario.name}, {scenario.dataplane})"))
-    for grid in grids(scenario):
-        console.print(_table(grid))
+    for grid in joined(grids(scenario)):
+        console.print(Padding(_table(grid, console.width - INDENT), (0, 0, 0, INDENT), expand=False))
     if scenario.checks:
-        console.print("  . allowed  X denied  ! unreachable  ? no evidence  * mismatch", style="dim")
+        console.print(f"  {LEGEND}", style="dim", markup=False)
     for observation in scenario.observations:
-        console.print(Text.assemble("  ", (observation.status, COLOURS[observation.status]), f"  {observation.title}: "
-                                    f"{observation.detail}"))  # fmt: skip
+        status = (observation.status, COLOURS[observation.status])
+        console.print(Text.assemble("  ", status, f"  {observation.title}: {observation.detail}"))
     for check in scenario.mismatches[:MOST_SHOWN]:
         _mismatch(check, console)
     if len(scenario.mismatches) > MOST_SHOWN:
-        console.print(f"  … and {len(scenario.mismatches) - MOST_SHOWN} more; --report writes them all")
+        console.print(f"  … and {len(scenario.mismatches) - MOST_SHOWN} more; --report writes them all", markup=False)
     if scenario.error:
         console.print(Text.assemble("  ", ("broke off: ", "yellow"), scenario.error))
     console.print()
 
 
-def _table(grid: Grid) -> Table:
-    table = Table(title=grid.title, title_justify="left", title_style="dim", box=None, padding=(0, 1), pad_edge=False)
-    table.add_column("from \\ to", style="dim")
-    for number in range(len(grid.names)):
-        table.add_column(str(number), justify="center")
-    for number, source in enumerate(grid.names):
-        marks = [mark(grid.at(source, destination)) for destination in grid.names]
-        table.add_row(f"{number:>3} {source}", *(Text(letter, style=STYLES[letter]) for letter in marks))
+def _table(grid: Grid, width: int) -> Table:
+    """Destinations are numbered as the sources are; few of them, or others than the sources, go by name."""
+    table = Table(title=grid.title, title_justify="left", title_style="bold dim", box=None, padding=(0, 1, 0, 0))
+    table.pad_edge = False
+    named = not grid.is_square or _fits(grid, width)
+    numbers = {name: number for number, name in enumerate(grid.sources)}
+    table.add_column("from \\ to", style="dim", no_wrap=True)
+    for destination in grid.destinations:
+        table.add_column(destination if named else str(numbers[destination]), justify="center", overflow="fold")
+    for source, marks in zip(grid.sources, grid.marks(), strict=True):
+        head = source if named else f"{numbers[source]:>2} {source}"
+        table.add_row(Text(head), *(Text(letter, style=STYLES[letter]) for letter in marks))
     return table
 
 
+def _fits(grid: Grid, width: int) -> bool:
+    """Report whether a table with the destinations' names across fits."""
+    return max(map(len, grid.sources)) + sum(len(name) + 1 for name in grid.destinations) < width
+
+
 def _mismatch(check: Check, console: Console) -> None:
-    console.print(Text.assemble(("  MISMATCH ", "bold red"), f"{check.flow}: {verdicts(check)}"))
-    console.print(f"    oracle: {check.oracle_reason}")
+    console.print(
+        Text.assemble((f"  {TITLES[check.status]} ", COLOURS[check.status]), f"{check.flow}: {verdicts(check)}")
+    )
+    console.print(f"    oracle: {check.oracle_reason}", markup=False)
     for blame in check.blame:
-        console.print(f"      {blame}")
-    console.print(f"    kernel: {check.evidence}")
+        console.print(f"      {blame}", markup=False)
+        for line in blame.text.splitlines():
+            console.print(f"        {line}", style="dim", markup=False)
+    console.print(f"    kernel: {check.evidence}", markup=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from textwrap import dedent
 
+from msgspec.structs import replace
+
 from reference.policy.verdict import Hit, Verdict
 from reference.resources import Key
 from reference.resources.faults import FieldPath
@@ -21,7 +23,8 @@ def blame(verdict: Verdict, sources: Mapping[Key, Sourced]) -> Iterator[Blame]:
         if side.hits:
             hit = side.hits[-1]
             sourced = sources.get(Key(KINDS[hit.kind], hit.namespace, hit.name))
-            found = Blame(policy=hit.policy, rule=hit.rule, tier=hit.tier)
+            end = f"{side.direction} of {side.endpoint}"
+            found = Blame(policy=hit.policy, rule=hit.rule, tier=hit.tier, end=end, action=hit.action)
             yield found if sourced is None else _located(found, sourced.origin, _field(hit, side.direction))
 
 
@@ -31,14 +34,7 @@ def _field(hit: Hit, direction: str) -> FieldPath:
 
 
 def _located(found: Blame, origin: Origin, field: FieldPath) -> Blame:
-    return Blame(
-        policy=found.policy,
-        rule=found.rule,
-        tier=found.tier,
-        file=origin.file,
-        line=origin.line_of(field),
-        text=excerpt(origin, field),
-    )
+    return replace(found, file=origin.file, line=origin.line_of(field), text=excerpt(origin, field))
 
 
 def excerpt(origin: Origin, field: FieldPath) -> str:

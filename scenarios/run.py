@@ -10,14 +10,15 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Protocol
 
 import msgspec
 
 from emulator.session import Session
-from reference.errors import MuslinError
-from reports.results import Observation, RunResult, ScenarioResult, Status
+from reference.errors import EnvironmentLacksError, InvalidInputError, MuslinError
+from reports.results import Fault, Observation, RunResult, ScenarioResult, Status
 from scenarios.checks import Checker
 from scenarios.load import LoadedScenario
 from scenarios.schema import Step
@@ -39,11 +40,7 @@ class Listener(Protocol):
 def run_all(
     loaded: Sequence[LoadedScenario], *, dataplane: str | None = None, progress: Listener, command: str
 ) -> RunResult:
-    """Run scenarios one after another.
-
-    Raises:
-        EnvironmentLacksError: the machine cannot do what a scenario needs; nothing of that scenario was run.
-    """
+    """Run scenarios one after another; one that cannot be run to its end says why and costs the others nothing."""
     started = time.time()
     results = []
     for number, scenario in enumerate(loaded, 1):
@@ -65,37 +62,50 @@ def run_all(
 
 def run_one(loaded: LoadedScenario, *, dataplane: str | None, say: Callable[[str], None]) -> ScenarioResult:
     """Run one scenario in a cluster of its own, and take it down."""
-    scenario = loaded.scenario
     if dataplane:
-        scenario = msgspec.structs.replace(scenario, dataplane=dataplane)
+        loaded = replace(loaded, scenario=msgspec.structs.replace(loaded.scenario, dataplane=dataplane))
+    scenario = loaded.scenario
     began = time.monotonic()
     run = _Run(loaded, say)
-    error = ""
+    error: MuslinError | None = None
     try:
         run.through()
     except MuslinError as failure:
-        if not run.started:
-            raise  # no cluster, no result: the environment or the first manifests are at fault
-        error = str(failure)
+        error = failure  # what was found so far is kept
     finally:
         run.session.close()
     return ScenarioResult(
         name=scenario.name,
         title=scenario.title,
+        lesson=" ".join(scenario.lesson.split()),
         file=str(loaded.path),
         dataplane=scenario.dataplane,
         topology=scenario.topology,
         nodes=scenario.nodes,
         encryption=scenario.encryption,
-        status=run.status(error),
+        status=run.status(broken=error is not None),
         seconds=time.monotonic() - began,
         seq=run.seq,
         endpoints=tuple(run.checker.endpoints),
         steps=tuple(run.lines),
         checks=tuple(run.checker.checks),
         observations=tuple(run.checker.observations),
-        error=error,
+        error=str(error or ""),
+        fault=fault_of(error),
     )
+
+
+def fault_of(error: MuslinError | None) -> Fault:
+    """Whose fault it is that a run broke off."""
+    match error:
+        case None:
+            return ""
+        case EnvironmentLacksError():
+            return "environment"
+        case InvalidInputError():
+            return "input"
+        case _:
+            return "run"
 
 
 class _Run:
@@ -105,7 +115,6 @@ class _Run:
         self.loaded = loaded
         self.scenario = loaded.scenario
         self.say = say
-        self.started = False
         self.lines: list[str] = []
         self.seq = 0
         self.session = Session(
@@ -119,7 +128,6 @@ class _Run:
     def through(self) -> None:
         """Bring up, apply, walk the steps, check at the end."""
         self.session.start(self.say)
-        self.started = True
         self.say("applying the manifests")
         self.session.apply_resources([sourced.resource for sourced in self.loaded.start])
         for index, step in enumerate(self.scenario.steps):
@@ -148,13 +156,13 @@ class _Run:
         elif step.expect is not None:
             self.checker.check(index, step.expect)
 
-    def status(self, error: str) -> Status:
+    def status(self, *, broken: bool) -> Status:
         """Failed if anything failed, else unknown if anything is unknown, else passed."""
         results: list[Status] = [check.status for check in self.checker.checks]
         results += [observation.status for observation in self.checker.observations]
         if "failed" in results:
             return "failed"
-        return "unknown" if error or "unknown" in results else "passed"
+        return "unknown" if broken or "unknown" in results else "passed"
 
 
 def _describe(step: Step) -> str:

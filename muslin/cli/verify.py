@@ -25,10 +25,13 @@ def verify(scenarios: tuple[str, ...], folder: Path | None, dataplane: str | Non
     muslin verify scenarios/default-deny.yaml
     muslin verify scenarios/ --report report
     """
+    from emulator.dataplane import DATAPLANES
     from reports import terminal, write
-    from scenarios.load import find_scenarios
+    from scenarios.load import check_known, find_scenarios
     from scenarios.run import run_all
 
+    if dataplane is not None:
+        check_known("--dataplane", dataplane, DATAPLANES)
     found = find_scenarios(scenarios)
     console = output.console(stderr=as_json)
     result = run_all(

@@ -1,14 +1,16 @@
-"""One self-contained HTML page: no script from elsewhere, no network, readable without JavaScript."""
+"""One self-contained HTML page: no script, no network, light and dark, from a phone to a wall."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports.grid import grids, mark
+from reports.grid import WRONG, Grid, grids, mark
 from reports.junit import verdicts
-from reports.results import RunResult
+from reports.results import Check, RunResult, ScenarioResult, plural
 
 _environment = Environment(
     loader=PackageLoader("reports", "html"),
@@ -19,14 +21,42 @@ _environment = Environment(
 )
 
 
+@dataclass(frozen=True)
+class Moment:
+    """The matrices of one step, or of the end."""
+
+    title: str
+    grids: list[Grid]
+    checks: int
+    wrong: int
+
+
 def page(result: RunResult) -> str:
     """The whole run as a page."""
+    mismatches = (check for scenario in result.scenarios for check in scenario.mismatches)
+    anchors = {id(check): f"mismatch-{number}" for number, check in enumerate(mismatches, 1)}
     return _environment.get_template("page.jinja").render(
         result=result,
         started=datetime.fromtimestamp(result.started, UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        grids=grids,
+        moments=lambda scenario: list(moments(scenario)),
+        anchor=lambda check: anchors[id(check)],
+        look=look,
         mark=mark,
+        plural=plural,
         verdicts=verdicts,
-        checks=sum(len(s.checks) + len(s.observations) for s in result.scenarios),
-        wrong=sum(len(s.mismatches) + sum(o.status != "passed" for o in s.observations) for s in result.scenarios),
     )
+
+
+def moments(scenario: ScenarioResult) -> Iterator[Moment]:
+    """What the network was like at each step that looked, in order."""
+    for step in sorted({check.step for check in scenario.checks}):
+        checks = [check for check in scenario.checks if check.step == step]
+        last = step >= len(scenario.steps)
+        title = "At the end" if last else f"Step {step + 1}: {scenario.steps[step]}"
+        wrong = sum(check.status != "passed" for check in checks)
+        yield Moment(title, grids(scenario, step), len(checks), wrong)
+
+
+def look(check: Check) -> str:
+    """The class of a cell."""
+    return "mismatch" if mark(check) == WRONG else check.kernel
