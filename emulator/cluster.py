@@ -62,6 +62,11 @@ class RunningCluster:
         }
         self._prober = Prober(self.namespace_of, [agent.drops for agent in self.agents.values()])
 
+    def close(self) -> None:
+        """Let the command under way finish, and close the log. The rest goes with the sandbox."""
+        self._commands.acquire()  # and never given back: nothing may be decided any more
+        self.log.close()
+
     def start(self) -> None:
         """Begin to converge, in the background."""
         self._wanted.set()

@@ -63,7 +63,7 @@ def _await_end(process: subprocess.Popen[bytes], caller: socket.socket) -> None:
     """Wait for the command; end it, and all it started, when the caller goes away first."""
     watch = os.pidfd_open(process.pid)
     try:
-        ready, _, _ = select.select([watch, caller], [], [])
+        ready, _, _ = select.select([watch, caller.fileno()], [], [])
         if watch not in ready:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)

@@ -29,12 +29,17 @@ class Lease:
         self._descriptor = descriptor
         self.pid = pid
 
-    def end(self) -> None:
-        """Let the supervisor go and wait until the kernel has removed it, with all that was inside."""
+    def end(self, *, graceful: bool = False) -> None:
+        """Let the supervisor go and wait until the kernel has removed it, with all that was inside.
+
+        `graceful`: it was asked to end already, and is given the time to close its log.
+        """
         if self._descriptor < 0:
             return
         with contextlib.suppress(ProcessLookupError):
             watch = os.pidfd_open(self.pid)
+            if graceful:
+                _await_exit(watch)
             os.close(self._descriptor)
             self._descriptor = -1
             _await_exit(watch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +22,7 @@ from emulator.launch import Lease, launch
 from emulator.probe.types import Outcome, Probe
 from emulator.spec import DEFAULT_DATAPLANE, DEFAULT_NODES, DEFAULT_TOPOLOGY, ClusterSpec
 from emulator.wire_report import WireReport
-from reference.errors import RefusedError
+from reference.errors import MuslinError, RefusedError
 from reference.events import Record
 from reference.log import EventLog
 from reference.resources import Key, Resource
@@ -93,10 +94,13 @@ class Session:
             self._log.close()
             self._log = None
         if self._client is not None:
+            if self._lease is not None:
+                with suppress(MuslinError):  # a supervisor that is gone already has nothing left to close
+                    self._client.call("shutdown")
             self._client.close()
             self._client = None
         if self._lease is not None:
-            self._lease.end()
+            self._lease.end(graceful=True)
             self._lease = None
 
     def __enter__(self) -> Self:

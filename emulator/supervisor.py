@@ -51,8 +51,8 @@ def main() -> None:
     herald = Herald(int(sys.argv[2]))
     try:
         listener = _bind(spec.name)
-        _live_by(int(sys.argv[3]))
         sandbox.enter(f"muslin {spec.name}")
+        _live_by(int(sys.argv[3]))  # here: a process that enters a sandbox may have no thread yet
         listener.listen(64)  # here, so that the kernel names this process as the one that listens
         _serve(spec, listener, herald)
     except MuslinError as error:
@@ -79,37 +79,28 @@ def _bind(name: str) -> socket.socket:
 
 def _live_by(lease: int) -> None:
     """End when the lease closes: a thread of its own, so that nothing else this process does can delay it."""
-    if lease < 0:
-        return
-    _LEASES.append(lease)
 
+    def end_at_close() -> None:
+        while os.read(lease, 1):
+            pass
+        os._exit(0)
 
-_LEASES: list[int] = []
-
-
-def _watch_lease() -> None:
-    for lease in _LEASES:
-        threading.Thread(target=_end_at_close, args=(lease,), name="lease", daemon=True).start()
-
-
-def _end_at_close(lease: int) -> None:
-    while os.read(lease, 1):
-        pass
-    os._exit(0)
+    if lease >= 0:
+        threading.Thread(target=end_at_close, name="lease", daemon=True).start()
 
 
 def _serve(spec: ClusterSpec, listener: socket.socket, herald: Herald) -> None:
     """Build the cluster and answer requests until asked to end. Runs as the sandbox's first process."""
-    _watch_lease()
     from emulator.api.server import Server
     from emulator.build import build
 
     cluster = build(spec, lambda text: herald.say(Progress(text)))
     server = Server(listener, cluster)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: server.end())
     herald.say(Result(sandbox.outer_pid()))
     herald.fall_silent()
     server.serve_forever()
+    cluster.close()
     os._exit(0)
 
 

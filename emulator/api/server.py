@@ -30,6 +30,10 @@ class Server:
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
         self._ended.wait()
 
+    def end(self) -> None:
+        """Have `serve_forever` return."""
+        self._ended.set()
+
     def _accept(self) -> None:
         while True:
             connection, _ = self._listener.accept()
@@ -59,7 +63,7 @@ class Server:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
         if request.method == "shutdown":
-            self._ended.set()
+            self.end()
 
     def _call(self, request: Request, call: Call) -> Message:
         try:
