@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import TypeVar
 
@@ -139,10 +139,13 @@ class Progress:
 
     def freeze(self) -> State:
         """The state reached. Kinds nothing happened to keep their order, once `all` has sorted them."""
-        state = State(**{name: getattr(self, name) for name in _FIELDS})
-        state._sorted.update(
-            (kind, known) for kind, known in self._sorted.items() if self.resources.get(kind) is known[0]
-        )
+        state = State(
+            self.seq, self.name, self.topology, self.dataplane, self.resources, self.endpoints, self.addresses,
+            self.hosts, self.failed_nodes, self.blocks, self.handles, self.encryption, self.public_keys,
+        )  # fmt: skip
+        for kind, known in self._sorted.items():
+            if self.resources.get(kind) is known[0]:
+                state._sorted[kind] = known
         return state
 
     def get(self, kind: type[R], name: str, namespace: str = "") -> R | None:
@@ -186,9 +189,6 @@ class Progress:
         if block is None:
             raise ValueError(f"block {cidr} does not exist")
         return block
-
-
-_FIELDS = tuple(one.name for one in fields(State) if one.init)
 
 
 # -- what each event does ----------------------------------------------------------------------------------------------

@@ -177,10 +177,11 @@ class EventLog:
         with storage.explained(self.path), storage.transaction(self._database) as connection:
             connection.executemany(_INSERT, new)
             connection.execute(f"PRAGMA user_version={state.seq}")
-            self._write_observations(seen)
+            if seen:
+                self._write_observations(seen)
         self._forget_observations(seen)
         self._state, self._hash = state, previous
-        if state.seq - self._snapshot_at >= max(SNAPSHOT_EVERY, _size(state)):
+        if state.seq - self._snapshot_at >= SNAPSHOT_EVERY and state.seq - self._snapshot_at >= _size(state):
             with suppress(MuslinError):  # the events are safe; a snapshot only saves time
                 self.snapshot()
 
@@ -219,9 +220,8 @@ class EventLog:
 
     def _write_observations(self, count: int) -> None:
         written = [(o.node, o.seq, o.digest, o.time) for o in list(self._waiting)[:count]]
-        if written:
-            insert = "INSERT INTO observations (node, seq, digest, time) VALUES (?, ?, ?, ?)"
-            self._database.conn.executemany(insert, written)
+        insert = "INSERT INTO observations (node, seq, digest, time) VALUES (?, ?, ?, ?)"
+        self._database.conn.executemany(insert, written)
 
     def _forget_observations(self, count: int) -> None:
         for _ in range(count):
