@@ -14,6 +14,9 @@ packages=(
     iputils-ping   # ping, for `muslin exec`
     net-tools      # ifconfig, which Mininet calls
     wireguard-go   # WireGuard where the kernel has none
+    gcc            # builds python-iptables, which comes as source
+    libc6-dev
+    python3-dev
     ca-certificates
 )
 
@@ -54,6 +57,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "setup: installing muslin into .venv"
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     .venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-    .venv/bin/python -m pip install --quiet --editable . --group dev
+    # the one warning is about folders named like our packages, which in a checkout are our packages
+    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --editable . --group dev
     echo "$wanted" >"$stamp"
 fi
