@@ -13,13 +13,13 @@ WRONG = "*"
 
 @dataclass(frozen=True)
 class Grid:
-    """One port and family: `cells[source][destination]` is the check of that flow."""
+    """One port and family: `cells[source][destination]` is the check of that flow, one per family in `families`."""
 
     port: str  # "80/TCP", "ICMP"
     families: tuple[int, ...]  # one, or both when they do not differ in any mark
     sources: tuple[str, ...]
     destinations: tuple[str, ...]
-    cells: dict[str, dict[str, Check]]
+    cells: dict[str, dict[str, tuple[Check, ...]]]
 
     @property
     def title(self) -> str:
@@ -33,7 +33,12 @@ class Grid:
 
     def at(self, source: str, destination: str) -> Check | None:
         """The check of one flow, or None when it was not asked."""
-        return self.cells.get(source, {}).get(destination)
+        found = self.every(source, destination)
+        return found[0] if found else None
+
+    def every(self, source: str, destination: str) -> tuple[Check, ...]:
+        """The checks of one flow, one per family."""
+        return self.cells.get(source, {}).get(destination, ())
 
     def marks(self) -> tuple[str, ...]:
         """A string of marks per source."""
@@ -52,14 +57,19 @@ def grids(scenario: ScenarioResult, step: int | None = None) -> list[Grid]:
             row = asked.setdefault((port, check.family), {}).setdefault(check.source, {})
             if check.status != "passed" or check.destination not in row or row[check.destination].status == "passed":
                 row[check.destination] = check
-    return [_grid(scenario, port, family, cells) for (port, family), cells in asked.items()]
+    ports = list(dict.fromkeys(port for port, _ in asked))
+    by_port = sorted(asked, key=lambda key: (ports.index(key[0]), key[1]))
+    return [_grid(scenario, port, family, asked[port, family]) for port, family in by_port]
 
 
 def _grid(scenario: ScenarioResult, port: str, family: int, cells: dict[str, dict[str, Check]]) -> Grid:
     present = {destination for row in cells.values() for destination in row}
     sources = tuple(name for name in scenario.endpoints if name in cells)
     destinations = tuple(name for name in scenario.endpoints if name in present)
-    return Grid(port, (family,), sources, destinations, cells)
+    singly: dict[str, dict[str, tuple[Check, ...]]] = {
+        source: {to: (check,) for to, check in row.items()} for source, row in cells.items()
+    }
+    return Grid(port, (family,), sources, destinations, singly)
 
 
 def joined(found: Iterable[Grid]) -> list[Grid]:
@@ -67,11 +77,17 @@ def joined(found: Iterable[Grid]) -> list[Grid]:
     by_look: dict[tuple[object, ...], list[Grid]] = {}
     for grid in found:
         by_look.setdefault((grid.port, grid.sources, grid.destinations, grid.marks()), []).append(grid)
-    return [
-        Grid(first.port, tuple(f for one in same for f in one.families), first.sources, first.destinations, first.cells)
-        for same in by_look.values()
-        for first in same[:1]
-    ]
+    return [_together(same) for same in by_look.values()]
+
+
+def _together(same: list[Grid]) -> Grid:
+    first = same[0]
+    cells = {
+        source: {to: tuple(check for grid in same for check in grid.every(source, to)) for to in row}
+        for source, row in first.cells.items()
+    }
+    families = tuple(family for grid in same for family in grid.families)
+    return Grid(first.port, families, first.sources, first.destinations, cells)
 
 
 def mark(check: Check | None) -> str:

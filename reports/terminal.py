@@ -45,7 +45,7 @@ class Progress:
         line.append(f", {summary(result)}, {result.seconds:.1f} s")
         self._console.print(line)
         if result.error:
-            self._console.print(f"  {result.error}", markup=False)
+            self._console.print(Text(f"  {result.error}"))
 
 
 def show(result: RunResult, console: Console) -> None:
@@ -62,14 +62,14 @@ def _scenario(scenario: ScenarioResult, console: Console) -> None:
     for grid in joined(grids(scenario)):
         console.print(Padding(_table(grid, console.width - INDENT), (0, 0, 0, INDENT), expand=False))
     if scenario.checks:
-        console.print(f"  {LEGEND}", style="dim", markup=False)
+        console.print(Text(f"  {LEGEND}", style="dim"))
     for observation in scenario.observations:
         status = (observation.status, COLOURS[observation.status])
         console.print(Text.assemble("  ", status, f"  {observation.title}: {observation.detail}"))
     for check in scenario.mismatches[:MOST_SHOWN]:
         _mismatch(check, console)
     if len(scenario.mismatches) > MOST_SHOWN:
-        console.print(f"  … and {len(scenario.mismatches) - MOST_SHOWN} more; --report writes them all", markup=False)
+        console.print(Text(f"  … and {len(scenario.mismatches) - MOST_SHOWN} more; --report writes them all"))
     if scenario.error:
         console.print(Text.assemble("  ", ("broke off: ", "yellow"), scenario.error))
     console.print()
@@ -77,13 +77,13 @@ def _scenario(scenario: ScenarioResult, console: Console) -> None:
 
 def _table(grid: Grid, width: int) -> Table:
     """Destinations are numbered as the sources are; few of them, or others than the sources, go by name."""
-    table = Table(title=grid.title, title_justify="left", title_style="bold dim", box=None, padding=(0, 1, 0, 0))
+    table = Table(title=Text(grid.title), title_justify="left", title_style="bold dim", box=None, padding=(0, 1, 0, 0))
     table.pad_edge = False
     named = not grid.is_square or _fits(grid, width)
     numbers = {name: number for number, name in enumerate(grid.sources)}
     table.add_column("from \\ to", style="dim", no_wrap=True)
     for destination in grid.destinations:
-        table.add_column(destination if named else str(numbers[destination]), justify="center", overflow="fold")
+        table.add_column(Text(destination if named else str(numbers[destination])), justify="center", overflow="fold")
     for source, marks in zip(grid.sources, grid.marks(), strict=True):
         head = source if named else f"{numbers[source]:>2} {source}"
         table.add_row(Text(head), *(Text(letter, style=STYLES[letter]) for letter in marks))
@@ -99,9 +99,9 @@ def _mismatch(check: Check, console: Console) -> None:
     console.print(
         Text.assemble((f"  {TITLES[check.status]} ", COLOURS[check.status]), f"{check.flow}: {verdicts(check)}")
     )
-    console.print(f"    oracle: {check.oracle_reason}", markup=False)
+    console.print(Text(f"    oracle: {check.oracle_reason}"))
     for blame in check.blame:
-        console.print(f"      {blame}", markup=False)
+        console.print(Text(f"      {blame}"))
         for line in blame.text.splitlines():
-            console.print(f"        {line}", style="dim", markup=False)
-    console.print(f"    kernel: {check.evidence}", markup=False)
+            console.print(Text(f"        {line}", style="dim"))
+    console.print(Text(f"    kernel: {check.evidence}"))

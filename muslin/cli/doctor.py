@@ -23,8 +23,9 @@ def doctor(as_json: bool) -> int:
     else:
         console = output.console()
         for finding in report.findings:
-            mark = "[green]ok  [/]" if finding.found else "[red]none[/]" if finding.required else "[yellow]none[/]"
-            console.print(f"{mark} {finding.name}: {finding.detail}")
+            style = "green" if finding.found else "red" if finding.required else "yellow"
+            console.print("ok  " if finding.found else "none", style=style, end=" ")
+            console.print(f"{finding.name}: {finding.detail}")
             if not finding.found:
                 console.print(f"     needed for {finding.needed_for}; {finding.remedy}")
     return 0 if report.able else 3

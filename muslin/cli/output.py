@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
-from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,8 +34,10 @@ def manifests_option(required: bool = True) -> Callable[[F], F]:
 
 
 def console(stderr: bool = False) -> Console:
-    """A terminal writer; plain text where the output is no terminal."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    """A terminal writer; plain text where the output is no terminal. What it is given is text, never markup."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def progress(text: str) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports.grid import WRONG, Grid, grids, mark
+from reports.grid import WRONG, Grid, grids, joined, mark
 from reports.junit import verdicts
 from reports.results import Check, RunResult, ScenarioResult, plural
 
@@ -40,6 +40,7 @@ def page(result: RunResult) -> str:
         started=datetime.fromtimestamp(result.started, UTC).strftime("%Y-%m-%d %H:%M UTC"),
         moments=lambda scenario: list(moments(scenario)),
         anchor=lambda check: anchors[id(check)],
+        hover=hover,
         look=look,
         mark=mark,
         plural=plural,
@@ -54,7 +55,12 @@ def moments(scenario: ScenarioResult) -> Iterator[Moment]:
         last = step >= len(scenario.steps)
         title = "At the end" if last else f"Step {step + 1}: {scenario.steps[step]}"
         wrong = sum(check.status != "passed" for check in checks)
-        yield Moment(title, grids(scenario, step), len(checks), wrong)
+        yield Moment(title, joined(grids(scenario, step)), len(checks), wrong)
+
+
+def hover(checks: tuple[Check, ...]) -> str:
+    """What a cell says when it is pointed at: the flow, the reason, the evidence; for each family."""
+    return "\n\n".join(f"{check.flow}: {verdicts(check)}\n{check.oracle_reason}\n{check.evidence}" for check in checks)
 
 
 def look(check: Check) -> str:
