@@ -39,7 +39,7 @@ def _drafts(count: int) -> list[Draft]:
 def _plain(path: Path) -> sqlite3.Connection:
     """A table as anybody would make it, as durable as the log: rollback journal, synchronous FULL."""
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=TRUNCATE")
+    connection.execute("PRAGMA journal_mode=DELETE")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(
         "CREATE TABLE events (seq INTEGER PRIMARY KEY, time REAL, kind TEXT, actor TEXT, cause INT, payload TEXT)"

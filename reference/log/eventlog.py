@@ -100,12 +100,12 @@ class EventLog:
     @classmethod
     def _writer(cls, path: Path, *, create: bool) -> EventLog:
         with storage.explained(path):
-            if not create and not path.is_file():
+            if create:
+                storage.create_file(path)
+            elif not path.is_file():
                 raise InvalidInputError(f"there is no event log at {path}")
             lock = storage.WriterLock(path)
             try:
-                if create:
-                    storage.create_file(path)
                 return cls(path, readonly=False, lock=lock)
             except BaseException:
                 lock.release()
@@ -118,7 +118,6 @@ class EventLog:
         try:
             if not self.readonly:
                 self.flush()
-                self._database.execute("PRAGMA journal_mode=DELETE")  # leaves one file behind
         finally:
             self._database.close()
             self._database.conn = None

@@ -58,19 +58,23 @@ def create_file(path: Path) -> None:
     Raises:
         RefusedError: something is there already.
     """
+    taken = RefusedError(f"event log {path} exists already; choose another path, or remove it first")
     if path.exists():
-        raise RefusedError(f"event log {path} exists already; choose another path, or remove it first")
-    draft = path.with_name(path.name + ".new")
+        raise taken
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     with suppress(FileNotFoundError):
         draft.unlink()
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     connection = _connect(draft, writable=True)
     try:
         _create_tables(Database(connection, recursive_triggers=False, execute_plugins=False))
-        connection.execute("PRAGMA journal_mode=DELETE")  # removes the draft's journal
+        connection.close()
+        os.link(draft, path)  # unlike a rename, this never replaces a log that came in between
+    except FileExistsError:
+        raise taken from None
     finally:
         connection.close()
-    draft.rename(path)
+        draft.unlink()
     _sync_folder(path.parent)
 
 
@@ -155,7 +159,7 @@ def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA cell_size_check=ON")
         connection.execute("PRAGMA trusted_schema=OFF")
         if writable:
-            connection.execute("PRAGMA journal_mode=TRUNCATE")
+            connection.execute("PRAGMA journal_mode=DELETE")  # between two appends there is one file
             connection.execute("PRAGMA synchronous=FULL")
         else:
             connection.execute("PRAGMA query_only=ON")
@@ -180,7 +184,7 @@ def transaction(database: Database) -> Iterator[sqlite3.Connection]:
 
 
 class WriterLock:
-    """The right to append to one log. It ends with the process, however that ends."""
+    """The right to append to one log: a lock on its file, beside those SQLite takes. It ends with the process."""
 
     def __init__(self, path: Path) -> None:
         """Take the right.
@@ -188,34 +192,18 @@ class WriterLock:
         Raises:
             RefusedError: another process has it.
         """
-        self._path = path.with_name(path.name + ".lock")
-        while True:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
-                os.close(self._descriptor)
-                raise RefusedError(
-                    f"event log {path} is being written by process {holder or 'unknown'}; a log has one writer: "
-                    "stop that one, or open the log read-only"
-                ) from None
-            if self._is_current():
-                break
-            os.close(self._descriptor)  # its last holder removed it in between
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
-
-    def _is_current(self) -> bool:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
-        except FileNotFoundError:
-            return False
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise RefusedError(
+                f"event log {path} is being written by another process; a log has one writer: "
+                "stop that one, or open the log read-only"
+            ) from None
 
     def release(self) -> None:
-        """Give the right back and leave no file."""
-        with suppress(OSError):
-            self._path.unlink()
+        """Give the right back. Only once SQLite has closed the file: closing it here ends SQLite's own locks."""
         os.close(self._descriptor)
 
 
