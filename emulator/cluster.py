@@ -16,6 +16,7 @@ from immutables import Map
 
 from emulator.namespaces import NetworkNamespace, of_pid
 from emulator.node import NodeAgent
+from emulator.probe.capture import Captures
 from emulator.probe.sockets import Prober
 from emulator.probe.types import Outcome, Probe
 from emulator.sandbox import outer_pid
@@ -60,6 +61,7 @@ class RunningCluster:
             for host in state.hosts.values()
             if host.is_node
         }
+        self.captures = Captures()
         self._prober = Prober(self.namespace_of, [agent.drops for agent in self.agents.values()])
 
     def close(self) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +19,7 @@ import msgspec
 from emulator.api.client import Client
 from emulator.explanation import Explanation
 from emulator.launch import Lease, launch
+from emulator.probe.capture import Frame
 from emulator.probe.types import Outcome, Probe
 from emulator.spec import DEFAULT_DATAPLANE, DEFAULT_NODES, DEFAULT_TOPOLOGY, ClusterSpec
 from emulator.wire_report import WireReport
@@ -162,6 +163,26 @@ class Session:
     def watch(self, probes: Iterable[Probe]) -> WireReport:
         """Send real packets while every fabric link is captured."""
         return msgspec.convert(self.call("watch", probes=list(probes), seq=self._last), WireReport)
+
+    @contextmanager
+    def capture(self, where: str, interface: str = "eth0") -> Iterator[list[Frame]]:
+        """Capture a link of a pod, node or host while the block runs; its frames are in the list when it ends.
+
+        A workload's host side is the node's `cali…` interface; `eth0` is a machine's or a pod's own.
+        """
+        number = self.call("capture", where=where, interface=interface)
+        frames: list[Frame] = []
+        try:
+            yield frames
+        finally:
+            frames += msgspec.convert(self.call("captured", number=number), list[Frame])
+
+    def send(self, where: str, packets: Sequence[object], interface: str = "") -> None:
+        """Send crafted packets from a pod, node or host: scapy layers or bytes, with their IP headers as they are.
+
+        With an interface they are whole frames for that link.
+        """
+        self.call("send", where=where, packets=[bytes(packet) for packet in packets], interface=interface)  # type: ignore[call-overload]
 
     def execute(self, pod: str, argv: Sequence[str], descriptors: tuple[int, int, int] = (0, 1, 2)) -> int:
         """Run a command in a pod's network, with the given stdin, stdout and stderr; its exit code."""

@@ -13,6 +13,8 @@ from emulator.cluster import RunningCluster
 from emulator.dataplane.contract import Counter, RuleRef
 from emulator.execute import execute
 from emulator.explain import explain
+from emulator.probe.capture import Frame
+from emulator.probe.packets import send
 from emulator.probe.types import Probe
 from emulator.wire import watch
 from reference.commands import Decision
@@ -70,6 +72,29 @@ class OneProbe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     probe: Probe
     seq: int = 0
+
+
+class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A link: an interface of a pod, node or host; at most `limit` frames and `seconds` seconds are captured."""
+
+    where: str
+    interface: str = "eth0"
+    limit: int = 100_000
+    seconds: float = 300.0
+
+
+class OneCapture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A capture under way, by its number."""
+
+    number: int
+
+
+class Packets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whole IP packets, or frames when an interface is named, to be sent from a pod, node or host."""
+
+    where: str
+    packets: list[bytes]  # base64 in JSON
+    interface: str = ""
 
 
 class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,6 +163,20 @@ def _execute(call: Call, params: Execution) -> int:
     return execute(call.cluster, params.endpoint, params.argv, params.folder, call.descriptors, call.connection)
 
 
+def _capture(call: Call, link: Link) -> int:
+    return call.cluster.captures.start(
+        call.cluster.namespace_of(link.where), link.interface, limit=link.limit, seconds=link.seconds
+    )
+
+
+def _captured(call: Call, params: OneCapture) -> list[Frame]:
+    return call.cluster.captures.stop(params.number)
+
+
+def _send(call: Call, params: Packets) -> None:
+    send(call.cluster.namespace_of(params.where), params.packets, params.interface)
+
+
 def _records(call: Call, params: Sequence) -> list[Record]:
     return call.cluster.records(params.seq)
 
@@ -169,6 +208,9 @@ METHODS: dict[str, tuple[type[Any], Callable[[Call, Any], Any]]] = {
     "explain": (OneProbe, _explain),
     "watch": (Probes, _watch),
     "execute": (Execution, _execute),
+    "capture": (Link, _capture),
+    "captured": (OneCapture, _captured),
+    "send": (Packets, _send),
     "records": (Sequence, _records),
     "log_copy": (Nothing, _log_copy),
     "counters": (Nothing, _counters),

@@ -7,6 +7,7 @@ imported only then.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import select
 import socket
 import struct
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from emulator.namespaces import NetworkNamespace, entered
-from reference.errors import EnvironmentLacksError
+from reference.errors import EnvironmentLacksError, InvalidInputError
 
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
@@ -155,6 +156,36 @@ class Capture:
         if self.link_type == _LINKTYPE_ETHERNET:
             return [layers.Ether(frame.data) for frame in self.frames]
         return [(layers.IPv6 if frame.data[0] >> 4 == 6 else layers.IP)(frame.data) for frame in self.frames]
+
+
+class Captures:
+    """Captures under way, by number; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[int, Capture] = {}
+        self._numbers = itertools.count(1)
+
+    def start(self, namespace: NetworkNamespace, interface: str, *, limit: int, seconds: float) -> int:
+        """Start one; its number.
+
+        Raises:
+            EnvironmentLacksError: there is no such link.
+        """
+        capture = Capture(namespace, interface, limit=limit, seconds=seconds).start()
+        number = next(self._numbers)
+        self._under_way[number] = capture
+        return number
+
+    def stop(self, number: int) -> list[Frame]:
+        """Stop one; its frames.
+
+        Raises:
+            InvalidInputError: no capture under way has that number.
+        """
+        capture = self._under_way.pop(number, None)
+        if capture is None:
+            raise InvalidInputError(f"no capture {number} is under way")
+        return capture.stop()
 
 
 def _timestamp(ancillary: list[tuple[int, int, bytes]]) -> float:

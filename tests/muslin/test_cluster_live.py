@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 import muslin
@@ -60,7 +58,7 @@ def test_probe_belongs_to_a_known_sequence_number(shop):
 @pytest.mark.parametrize("protocol", ["TCP", "UDP", "ICMP", "SCTP"])
 @pytest.mark.parametrize("family", [4, 6])
 def test_every_protocol_and_family_is_probed(shop, protocol, family):
-    """TCP, UDP, ICMP and SCTP, over both families: allowed where policy allows, denied with the rule where it does not."""
+    """TCP, UDP, ICMP and SCTP over both families: allowed where policy allows, else denied by a rule with a name."""
     allowed, denied = shop.probe_many(
         Probe(source="other/stranger", destination=destination, protocol=protocol, port=80, family=family)
         for destination in ("shop/web", "shop/db")
@@ -203,6 +201,21 @@ def test_containers_of_a_pod_share_its_network(shop, tmp_path):
         assert shop.execute("shop/api", ["python3", "-c", closed], (0, out.fileno(), out.fileno())) == 1
 
 
+def test_crafted_packets_are_sent_and_captured(shop):
+    """A packet made with scapy leaves a pod, is seen on the pod's own link, and a spoofed one goes no further."""
+    from emulator.probe.packets import scapy_layers
+
+    layers = scapy_layers()
+    web, api = (shop.state.endpoints[("shop", name)] for name in ("web", "api"))
+    honest = layers.IP(src=web.addresses[0], dst=api.addresses[0]) / layers.UDP(sport=7, dport=7) / b"honest"
+    spoofed = layers.IP(src="10.244.200.200", dst=api.addresses[0]) / layers.UDP(sport=7, dport=7) / b"spoofed"
+    with shop.capture("shop/web") as sent, shop.capture("shop/api") as arrived:
+        shop.send("shop/web", [spoofed, honest])
+        shop.probe("shop/web", "shop/api", "UDP", 9)  # by the time it is answered, what was sent before has arrived
+    assert {word for word in (b"honest", b"spoofed") for frame in sent if word in frame.data} == {b"honest", b"spoofed"}
+    assert {word for word in (b"honest", b"spoofed") for frame in arrived if word in frame.data} == {b"honest"}
+
+
 def test_the_log_can_be_kept(tmp_path):
     """A log that was given a path outlives the cluster, and replays to the same state and programs."""
     path = tmp_path / "kept.db"
@@ -219,7 +232,7 @@ def test_the_log_can_be_kept(tmp_path):
         assert {observation.node for observation in log.observations()} == {"node-1", "node-2"}
         assert verify_programs(log) == []
     assert path.stat().st_mode & 0o777 == 0o600
-    assert os.listdir(tmp_path) == ["kept.db"]
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.db"]
 
 
 @pytest.mark.cluster(nodes=1, topology="single")
