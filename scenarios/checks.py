@@ -10,6 +10,7 @@ import msgspec
 from emulator.probe.types import Outcome, Probe
 from emulator.session import Session
 from reference.endpoints import Family
+from reference.errors import InvalidInputError
 from reference.naming import addresses_of, parse_port
 from reference.policy import evaluate
 from reference.policy.verdict import Verdict
@@ -41,6 +42,7 @@ class Checker:
     def __init__(self, session: Session, loaded: LoadedScenario) -> None:
         self._session = session
         self._sources: dict[Key, Sourced] = {}
+        self._steps = len(loaded.scenario.steps)
         self.know(loaded.start)
         self.checks: list[Check] = []
         self.observations: list[Observation] = []
@@ -57,9 +59,10 @@ class Checker:
         asked: list[Asked] = []
         for number, expectation in enumerate(expectations):
             name, body = given(expectation)
-            probes = list(flows(state, body) if isinstance(body, Flow) else all_pairs(state, body))
+            where = f"{self._place(step)}expect[{number}].{name}"
+            probes = asked_by(state, body, where)
             if not probes:
-                self._nobody(step, number, name, body)
+                self._nobody(step, where, body)
             elif name in EXPECTED:
                 asked += [Asked(probe, EXPECTED[name]) for probe in probes]
             elif name == "unreachable":
@@ -107,13 +110,15 @@ class Checker:
             kernel_trace=kernel_trace,
         )
 
-    def _nobody(self, step: int, number: int, name: str, body: Flow | AllPairs) -> None:
+    def _place(self, step: int) -> str:
+        """How the file calls a step; the expectations at the end belong to none."""
+        return f"steps[{step}]." if step < self._steps else ""
+
+    def _nobody(self, step: int, where: str, body: Flow | AllPairs) -> None:
         """An expectation about no flow at all would hold of anything: it is no evidence."""
         ends = f"from {_peer(body.from_)} to {_peer(body.to)}" if isinstance(body, Flow) else "between any pair"
         family = f" over IPv{body.family}" if body.family else ""
-        self._observe(
-            step, f"expect[{number}].{name}", "unknown", f"there is no flow {ends}{family}; nothing was checked"
-        )
+        self._observe(step, where, "unknown", f"there is no flow {ends}{family}; nothing was checked")
 
     def _watch(self, step: int, probes: Sequence[Probe], *, encrypted: bool) -> None:
         report = self._session.watch(probes)
@@ -144,6 +149,18 @@ def given(expectation: Expectation) -> tuple[str, Flow | AllPairs]:
     """The one field of an expectation that is given; the loader has seen to it that there is one."""
     found: list[tuple[str, Flow | AllPairs | None]] = [(name, getattr(expectation, name)) for name in EXPECTATIONS]
     return next((name, body) for name, body in found if body is not None)
+
+
+def asked_by(state: State, body: Flow | AllPairs, where: str) -> list[Probe]:
+    """Every probe an expectation stands for.
+
+    Raises:
+        InvalidInputError: it names somebody who is not there; says which expectation.
+    """
+    try:
+        return list(flows(state, body) if isinstance(body, Flow) else all_pairs(state, body))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error}") from None
 
 
 def compare(expected: bool | None, oracle: bool, outcome: Outcome) -> Status:

@@ -18,7 +18,7 @@ import msgspec
 
 from emulator.session import Session
 from reference.errors import EnvironmentLacksError, InvalidInputError, MuslinError
-from reports.results import Fault, Observation, RunResult, ScenarioResult, Status
+from reports.results import Fault, Observation, RunResult, ScenarioResult, Status, plural
 from scenarios.checks import Checker
 from scenarios.load import LoadedScenario
 from scenarios.schema import Step
@@ -174,9 +174,9 @@ def _describe(step: Step) -> str:
         case Step(wait=float(seconds)):
             return f"wait {seconds:g} s"
         case Step(apply=tuple(given)):
-            return f"apply {len(given)} manifests"
+            return f"apply {plural(len(given), 'manifest')}"
         case Step(delete=tuple(given)):
-            return f"delete {len(given)} manifests"
+            return f"delete {plural(len(given), 'manifest')}"
         case _:
             return "check"
 
