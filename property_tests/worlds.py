@@ -11,12 +11,15 @@ from msgspec import structs
 from reference import commands
 from reference.commands import Decision
 from reference.events import Record
-from reference.resources import AnyResource, Key, Pod
+from reference.resources import AnyResource, Key, Node, Pod
 from reference.resources.defaults import defaulted
 from reference.resources.validation import validate
 from reference.state import State
+from topologies import TOPOLOGIES, hosts
 
 ADDRESSES_ANNOTATION = "cni.projectcalico.org/ipAddrs"
+FABRIC_TOPOLOGY = "subnets"  # its node addresses are those that strategies know
+FABRIC_NODES = 2
 _NOW = 1_700_000_000.0
 
 
@@ -26,13 +29,14 @@ class World:
 
     state: State = field(default_factory=State)
     records: tuple[Record, ...] = ()
+    offline: bool = True  # no fabric: nodes are as declared
 
     def apply(self, *resources: AnyResource) -> World:
         """The world after applying resources, defaulted and validated as manifests are, all or none."""
         whole = [defaulted(resource) for resource in resources]
         for resource in whole:
             validate(resource)
-        return self._after(commands.apply(self.state, whole, now=self._now, offline=True))
+        return self._after(commands.apply(self.state, whole, now=self._now, offline=self.offline))
 
     def delete(self, *keys: Key) -> World:
         """The world after deleting resources, all or none."""
@@ -48,12 +52,24 @@ class World:
             Record(seq=seq, time=self._now, actor=draft.actor, cause=first, event=draft.event)
             for seq, draft in enumerate(decision.drafts, first)
         )
-        return World(decision.state, self.records + new)
+        return World(decision.state, self.records + new, self.offline)
 
 
 def new_world() -> World:
     """A cluster in which only what every cluster has exists."""
     return World()._after(commands.bootstrap("offline", "", "", (), now=_NOW))
+
+
+def fabric_world() -> World:
+    """A cluster on a fabric, as a live one begins: its hosts are there, and its nodes."""
+    fabric = hosts(TOPOLOGIES[FABRIC_TOPOLOGY](FABRIC_NODES))
+    empty = World(offline=False)
+    return empty._after(commands.bootstrap("campaign", FABRIC_TOPOLOGY, "nftables", fabric, now=_NOW))
+
+
+def on_fabric(resources: Sequence[AnyResource]) -> list[AnyResource]:
+    """The resources for a fabric, which brings its own nodes."""
+    return [resource for resource in resources if not isinstance(resource, Node)]
 
 
 def built(resources: Sequence[AnyResource]) -> State:

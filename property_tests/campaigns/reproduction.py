@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import yaml
 
+from property_tests.campaigns.live import name_at
+from property_tests.worlds import FABRIC_NODES, FABRIC_TOPOLOGY, on_fabric
 from reference.packet import PORTED, Packet, protocol_name
 from reference.policy.verdict import Verdict
-from reference.resources import AnyResource, Node
+from reference.resources import AnyResource
 from reference.resources.output import manifest
 from reference.state import State
-
-_LEAST_NODES = 1
 
 
 def as_scenario(
@@ -26,8 +26,8 @@ def as_scenario(
     """
     packet = verdict.packet
     expectation = {
-        "from": _named(state, packet.source),
-        "to": _named(state, packet.destination),
+        "from": name_at(state, packet.source),
+        "to": name_at(state, packet.destination),
         "ports": [_port(packet)],
         "family": packet.family,
     }
@@ -35,8 +35,9 @@ def as_scenario(
         "name": f"mismatch-{other}",
         "title": f"Oracle and {other} differ on {packet}",
         "lesson": _lesson(verdict, other),
-        "nodes": max(sum(isinstance(resource, Node) for resource in resources), _LEAST_NODES),
-        "manifests": [manifest(resource) for resource in resources if not isinstance(resource, Node)],
+        "topology": FABRIC_TOPOLOGY,
+        "nodes": FABRIC_NODES,
+        "manifests": [manifest(resource) for resource in on_fabric(resources)],
         "expect": [{"allow" if verdict.allowed else "deny": expectation}],
     }
     return yaml.safe_dump(scenario, sort_keys=False, allow_unicode=True, width=110)
@@ -45,13 +46,6 @@ def as_scenario(
 def _lesson(verdict: Verdict, other: str) -> str:
     said, opposite = ("allows", "denies") if verdict.allowed else ("denies", "allows")
     return f"The oracle {said} {verdict.packet}: {verdict.reason}. The {other} {opposite} it. Found by a campaign."
-
-
-def _named(state: State, address: str) -> str:
-    """The pod or host that holds an address, or the address itself."""
-    for namespace, pod in state.addresses.get(address, ()):
-        return f"{namespace}/{pod}"
-    return next((host.name for host in state.hosts.values() if address in host.addresses), address)
 
 
 def _port(packet: Packet) -> str:

@@ -30,6 +30,7 @@ class CampaignResult:
     packets: int  # asked of oracle and program
     allowed: int  # of these, how many the oracle allows: all or nothing would be no test
     kernel_packets: int  # also sent for real
+    silent: int  # of these, how many gave no evidence either way
     refused: int  # generated clusters that could not be built; they say so in `refusals`
     seconds: float
     mismatches: tuple[Mismatch, ...] = ()

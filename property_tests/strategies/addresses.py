@@ -16,7 +16,7 @@ NODE_ADDRESSES: dict[str, dict[Family, str]] = {
     "node-1": {4: "172.30.1.11", 6: "fd00:30:1::11"},
     "node-2": {4: "172.30.2.11", 6: "fd00:30:2::11"},
 }
-OUTSIDE: dict[Family, str] = {4: "192.0.2.0/30", 6: "2001:db8::/126"}
+OUTSIDE: dict[Family, str] = {4: "203.0.113.8/30", 6: "2001:db8:113::10/126"}  # around the fabric's outside host
 _PREFIXES: dict[Family, tuple[int, ...]] = {
     4: (32, 31, 30, 28, 26, 24, 16, 1, 0),
     6: (128, 127, 126, 124, 122, 120, 64, 1, 0),

@@ -30,7 +30,9 @@ from property_tests.strategies.vocabulary import NAMESPACES, NODES
 from reference.resources import AnyResource
 
 Cluster = list[AnyResource]
-PolicyGenerator = Callable[[Choices, int, tuple[str, ...]], AnyResource]
+PolicyGenerator = Callable[[Choices, str, tuple[str, ...]], AnyResource]
+
+_NAMES = ("p", "p-1", "p0", "q")  # shared by all kinds: ties are broken by name/namespace/kind (POL-3), and "-" < "/"
 
 
 def cluster(choices: Choices) -> Cluster:
@@ -60,26 +62,24 @@ def policies(choices: Choices) -> Cluster:
     found: Cluster = [tier(choices, name) for name in own]
     if choices.chance(5):
         found.append(profile(choices, "extra"))
-    for number in range(choices.integer(1, 4)):
+    for _ in range(choices.integer(1, 4)):
         generate = choices.pick(_POLICIES)
-        found.append(generate(choices, number, tiers))
-    return found
+        found.append(generate(choices, choices.pick(_NAMES), tiers))
+    return list({resource.key: resource for resource in found}.values())
 
 
-def _calico(choices: Choices, number: int, tiers: tuple[str, ...]) -> AnyResource:
-    return network_policy(choices, f"np{number}", tiers)
-
-
-def _global(choices: Choices, number: int, tiers: tuple[str, ...]) -> AnyResource:
-    return global_network_policy(choices, f"gnp{number}", tiers)
-
-
-def _kubernetes(choices: Choices, number: int, tiers: tuple[str, ...]) -> AnyResource:
+def _kubernetes(choices: Choices, name: str, tiers: tuple[str, ...]) -> AnyResource:
     del tiers  # Kubernetes policies live in tier default (K8S-6)
-    return kubernetes_policy(choices, f"knp{number}")
+    return kubernetes_policy(choices, name)
 
 
-_POLICIES: tuple[PolicyGenerator, ...] = (_calico, _calico, _global, _global, _kubernetes)
+_POLICIES: tuple[PolicyGenerator, ...] = (
+    network_policy,
+    network_policy,
+    global_network_policy,
+    global_network_policy,
+    _kubernetes,
+)
 
 
 def clusters() -> st.SearchStrategy[Cluster]:

@@ -29,7 +29,7 @@ from reference.resources.calico import (
 OWN_TIERS = ("t0", "t1")
 MISSING_TIER = "missing"  # nobody makes it; its policies are enforced all the same (POL-4)
 BUILT_IN_TIERS = ("default", "kube-admin", "kube-baseline")
-_ORDERS = (None, 0.0, 1.0, 1.0, 1000.0, 999.5)
+_ORDERS = (None, None, 1.0, 1.0, 1.0, 1000.0, 1000.0, 999.5)  # few, for ties
 _TYPES: tuple[tuple[Direction, ...], ...] = (("Ingress",), ("Egress",), ("Ingress", "Egress"), ("Ingress", "Egress"))
 
 
@@ -58,6 +58,7 @@ def network_policy(choices: Choices, name: str, tiers: Sequence[str]) -> Network
             types=choices.pick(_TYPES),
             ingress=_rules(choices, "Ingress", namespace),
             egress=_rules(choices, "Egress", namespace),
+            performance_hints=("AssumeNeededOnEveryNode",) if choices.chance(5) else (),
         ),
     )
 

@@ -33,6 +33,7 @@ _FOUR: tuple[ProtocolName, ...] = ("ICMP", 1)
 _SIX: tuple[ProtocolName, ...] = ("ICMPv6", 58)
 _OTHER: tuple[ProtocolName, ...] = ("UDPLite", 47, 255)
 _ACTIONS: tuple[Action, ...] = ("Allow", "Allow", "Allow", "Deny", "Deny", "Pass", "Log")
+_CONDITIONS = ("selector", "nets", "ports", "namespaces", "accounts", "not_nets", "not_selector", "not_ports")
 PORTS: tuple[int | str, ...] = (80, 81, 8080, "80:82", "8080:8090", "1:79", "443:443", 1, 65535, "1024:65535")
 ICMP_TYPES = (8, 0, 3, 128, 254)
 
@@ -47,7 +48,7 @@ def rule(choices: Choices, direction: Direction, namespace: str | None) -> Rule:
     protocol = _protocol(choices, family)
     action = choices.pick(_ACTIONS)
     sides: dict[Side, EntityRule] = {
-        side: entity(choices, family, protocol, namespace) if choices.chance(60) else EntityRule() for side in _SIDES
+        side: entity(choices, family, protocol, namespace) if choices.chance(50) else EntityRule() for side in _SIDES
     }
     if choices.chance(3):
         sides["destination" if direction == "Egress" else "source"] = EntityRule(
@@ -93,11 +94,7 @@ def _http(choices: Choices, direction: Direction, action: Action, protocol: Prot
 
 def entity(choices: Choices, family: Family, protocol: ProtocolName | None, namespace: str | None) -> EntityRule:
     """One side of a rule: one to three kinds of condition, all of one family."""
-    kinds = set(
-        choices.some(
-            ("selector", "nets", "ports", "namespaces", "accounts", "not_nets", "not_selector", "not_ports"), 1, 3
-        )
-    )
+    kinds = set(choices.some(_CONDITIONS, 1, choices.pick((1, 1, 2, 3))))
     return EntityRule(
         nets=tuple(cidr(choices, family) for _ in range(choices.integer(1, 2))) if "nets" in kinds else (),
         not_nets=tuple(cidr(choices, family, whole=False) for _ in range(choices.integer(1, 2)))

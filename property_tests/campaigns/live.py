@@ -1,0 +1,82 @@
+"""The kernel's side of a campaign: one cluster stays up, each trial's resources take the place of the last one's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from emulator.probe.types import Outcome, Probe
+from emulator.session import Session
+from property_tests.worlds import FABRIC_NODES, FABRIC_TOPOLOGY
+from reference.packet import PORTED, PROTOCOLS, Packet, protocol_name
+from reference.resources import AnyResource, Key
+from reference.resources.defaults import defaulted
+from reference.state import State
+
+EPHEMERAL_PORT = 40000  # stands for whichever port the kernel chooses; no generated rule tells them apart
+_ECHO_REQUESTS = ((PROTOCOLS["ICMP"], 8), (PROTOCOLS["ICMPv6"], 128))
+_ANSWERS = {"allowed": True, "denied": False}
+
+
+def can_be_sent(packet: Packet) -> bool:
+    """Report whether a probe can ask about the packet: an echo request, or any port from a port of the kernel's."""
+    if packet.protocol in PORTED:
+        return packet.source_port == EPHEMERAL_PORT
+    return (packet.protocol, packet.icmp_type) in _ECHO_REQUESTS and not packet.icmp_code
+
+
+class LiveKernel:
+    """A running cluster that answers packets. Use it in a `with` block; called, it brings up the resources asked of."""
+
+    def __init__(self) -> None:
+        """Bring nothing up yet."""
+        self._session = Session(topology=FABRIC_TOPOLOGY, nodes=FABRIC_NODES)
+        self._seeded: frozenset[Key] = frozenset()
+
+    def __enter__(self) -> Self:
+        self._session.start()
+        self._seeded = frozenset(_keys(self._session.state))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    def __call__(self, resources: Sequence[AnyResource], packets: Sequence[Packet]) -> list[bool | None]:
+        """Whether each packet gets through between these resources; None where the network gave no evidence."""
+        self._clear()
+        self._session.apply_resources([defaulted(resource) for resource in resources])
+        state = self._session.state
+        return [_ANSWERS.get(outcome.result) for outcome in self._ask(state, packets)]
+
+    def _ask(self, state: State, packets: Iterable[Packet]) -> list[Outcome]:
+        return self._session.probe_many([_probe(state, packet) for packet in packets])
+
+    def _clear(self) -> None:
+        keys = [key for key in _keys(self._session.state) if key not in self._seeded]
+        if keys:
+            self._session.delete_keys(keys)
+
+
+def _keys(state: State) -> Iterator[Key]:
+    for found in state.resources.values():
+        yield from found
+
+
+def _probe(state: State, packet: Packet) -> Probe:
+    return Probe(
+        source=name_at(state, packet.source),
+        destination=name_at(state, packet.destination),
+        protocol=protocol_name(packet.protocol) if packet.protocol in PORTED else "ICMP",
+        port=packet.destination_port,
+        family=packet.family,
+    )
+
+
+def name_at(state: State, address: str) -> str:
+    """The pod or host that holds an address, or the address itself."""
+    for namespace, pod in state.addresses.get(address, ()):
+        return f"{namespace}/{pod}"
+    return next((host.name for host in state.hosts.values() if address in host.addresses), address)
