@@ -111,8 +111,8 @@ def _check(scenario: Scenario) -> None:
     """What the types cannot say."""
     if not _NAME.fullmatch(scenario.name):
         raise FieldError(("name",), "write lower-case words joined by dashes, such as default-deny")
-    check_known("topology", scenario.topology, TOPOLOGIES)
-    check_known("dataplane", scenario.dataplane, DATAPLANES)
+    _check_known("topology", scenario.topology, TOPOLOGIES)
+    _check_known("dataplane", scenario.dataplane, DATAPLANES)
     if not 1 <= scenario.nodes <= MOST_NODES:
         raise FieldError(("nodes",), f"{scenario.nodes}: a cluster has 1 to {MOST_NODES} nodes")
     if not scenario.expect and not any(step.expect for step in scenario.steps):
@@ -123,12 +123,7 @@ def _check(scenario: Scenario) -> None:
         _check_expectation(expectation, where, scenario.encryption)
 
 
-def check_known(field: str, value: str, known: Iterable[str]) -> None:
-    """Refuse a name that is not known, and say what is.
-
-    Raises:
-        FieldError: it is not.
-    """
+def _check_known(field: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         hint = suggestion(value, known) or f"; there is {', '.join(sorted(known))}"
         raise FieldError((field,), f"{value!r} is not known{hint}")

@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; see: muslin --help"
+            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"no command is named {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
 
@@ -89,11 +89,11 @@ def cli() -> None:
 def main() -> None:
     """The `muslin` command: run, and turn errors into one line and an exit code."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="muslin", standalone_mode=False)
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as error:
-        error.show()
+        click.echo(_one_line(error), err=True)
         code = BAD_INPUT
     except MuslinError as error:
         click.echo(f"muslin: {error}", err=True)
@@ -110,6 +110,18 @@ def main() -> None:
         click.echo(f"muslin: a fault in Muslin itself: {error!r}; set MUSLIN_DEBUG=1 to see where", err=True)
         code = FAULT
     sys.exit(code if isinstance(code, int) else FINE)
+
+
+def _one_line(error: click.ClickException) -> str:
+    """What was wrong with the command line, and where to read on."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "muslin"
+    if not sys.argv[1:]:
+        return error.format_message()  # called without anything: what it can do
+    message = error.format_message().rstrip(".").replace("\n", " ")
+    message = message[:1].lower() + message[1:]
+    hint = "" if "did you mean" in message.lower() else f"; see: {command} --help"
+    return f"{command}: {message}{hint}"
 
 
 def exit_code_of(error: MuslinError) -> int:

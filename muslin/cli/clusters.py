@@ -148,6 +148,21 @@ def _row(name: str) -> dict[str, Any]:
         client.close()
 
 
+def _rows() -> list[dict[str, Any]]:
+    """A row for every running cluster; one that ends while we look is none."""
+    from emulator.api.address import listening_names
+    from reference.errors import MuslinError
+
+    rows = []
+    for name in listening_names():
+        try:
+            rows.append(_row(name))
+        except MuslinError:
+            if name in listening_names():
+                raise
+    return rows
+
+
 @click.command()
 @output.json_option
 def ls(as_json: bool) -> int:
@@ -156,9 +171,7 @@ def ls(as_json: bool) -> int:
     \b
     muslin ls --json
     """
-    from emulator.api.address import listening_names
-
-    rows = [_row(name) for name in listening_names()]
+    rows = _rows()
     if as_json:
         output.print_json(rows)
         return 0

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from reference.state import State
 
 
+STDIN = "-"
+
+
 def _state(paths: tuple[str, ...], more: tuple[str, ...]) -> State:
     from muslin.cli.sources import load
     from reference.loading import load_state
@@ -25,7 +28,9 @@ def _files(paths: tuple[str, ...]) -> list[Path]:
     files: list[Path] = []
     for name in paths:
         path = Path(name)
-        if path.is_dir():
+        if name == STDIN:
+            files.append(path)
+        elif path.is_dir():
             files += sorted(file for file in path.rglob("*") if file.suffix in {".yaml", ".yml", ".json"})
         elif path.exists():
             files.append(path)
@@ -40,10 +45,11 @@ def _files(paths: tuple[str, ...]) -> list[Path]:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @output.json_option
 def check(paths: tuple[str, ...], as_json: bool) -> int:
-    """Validate manifests and scenarios; say everything that is wrong, file by file.
+    """Validate manifests and scenarios; say the first thing that is wrong in each file. - reads manifests from stdin.
 
     \b
     muslin check manifests/ scenarios/default-deny.yaml
+    kubectl get networkpolicies -A -o yaml | muslin check -
     """
     from muslin.cli.sources import is_scenario, load
 
@@ -52,7 +58,7 @@ def check(paths: tuple[str, ...], as_json: bool) -> int:
     files = _files(paths)
     for file in files:
         try:
-            if is_scenario(file):
+            if str(file) != STDIN and is_scenario(file):
                 from scenarios.load import load_scenario
 
                 load_scenario(file)
@@ -66,9 +72,16 @@ def check(paths: tuple[str, ...], as_json: bool) -> int:
     else:
         for finding in findings:
             click.echo(finding["error"], err=True)
-        verdict = f"{len(findings)} of {len(files)} files are wrong" if findings else f"{len(files)} files are fine"
-        click.echo(f"{verdict} ({resources} resources, {scenarios} scenarios)")
+        click.echo(_verdict(len(files), len(findings), resources, scenarios))
     return 2 if findings else 0
+
+
+def _verdict(files: int, wrong: int, resources: int, scenarios: int) -> str:
+    from reports.results import plural
+
+    fine = f"{plural(files, 'file')} {'is' if files == 1 else 'are'} fine"
+    said = f"{wrong} of {plural(files, 'file')} {'is' if wrong == 1 else 'are'} wrong" if wrong else fine
+    return f"{said} ({plural(resources, 'resource')}, {plural(scenarios, 'scenario')})"
 
 
 @click.command()

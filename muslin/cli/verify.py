@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from muslin.cli import output
+from reference.errors import InvalidInputError
 
 
 @click.command()
@@ -27,11 +28,11 @@ def verify(scenarios: tuple[str, ...], folder: Path | None, dataplane: str | Non
     """
     from emulator.dataplane import DATAPLANES
     from reports import terminal, write
-    from scenarios.load import check_known, find_scenarios
+    from scenarios.load import find_scenarios
     from scenarios.run import run_all
 
-    if dataplane is not None:
-        check_known("--dataplane", dataplane, DATAPLANES)
+    if dataplane not in (None, *DATAPLANES):
+        raise InvalidInputError(f"--dataplane {dataplane!r} is not known; there is {', '.join(DATAPLANES)}")
     found = find_scenarios(scenarios)
     console = output.console(stderr=as_json)
     result = run_all(
