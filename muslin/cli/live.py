@@ -63,7 +63,8 @@ def probe(source: str, destination: str, port: str, family: str | None, name: st
     """
     from muslin.cluster import Cluster
 
-    outcome = Cluster.connect(only_name(name)).probe_many([_probe(source, destination, port, family)])[0]
+    wanted = _probe(source, destination, port, family)
+    outcome = Cluster.connect(only_name(name)).probe_many([wanted])[0]
     if as_json:
         output.print_json(outcome)
     else:
@@ -88,7 +89,8 @@ def explain(source: str, destination: str, port: str, family: str | None, name: 
     """
     from muslin.cluster import Cluster
 
-    explanation = Cluster.connect(only_name(name)).explain_probe(_probe(source, destination, port, family))
+    wanted = _probe(source, destination, port, family)
+    explanation = Cluster.connect(only_name(name)).explain_probe(wanted)
     if as_json:
         output.print_json(explanation)
     else:
