@@ -1,0 +1,69 @@
+"""The settings of Felix that a FelixConfiguration may hold and Muslin does not act on: accepted, kept, not interpreted.
+
+A name that is neither here nor in `FelixConfigurationSpec` is a fault, so a typing error never passes silently.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference.resources.metadata import Document
+
+_NAMES = """
+allowIPIPPacketsFromWorkloads allowVXLANPacketsFromWorkloads awsSrcDstCheck bpfAttachType bpfCTLBLogFilter
+bpfConnectTimeLoadBalancing bpfConnectTimeLoadBalancingEnabled bpfConntrackCleanupMode bpfConntrackLogLevel
+bpfConntrackTimeouts bpfDSROptoutCIDRs bpfDataIfacePattern bpfDisableGROForIfaces bpfDisableUnprivileged bpfEnabled
+bpfEnforceRPF bpfExcludeCIDRsFromNAT bpfExportBufferSizeMB bpfExtToServiceConnmark bpfExternalServiceMode
+bpfForceTrackPacketsFromIfaces bpfHostConntrackBypass bpfHostNetworkedNATWithoutCTLB bpfJITHardening
+bpfKubeProxyEndpointSlicesEnabled bpfKubeProxyHealthzPort bpfKubeProxyIptablesCleanupEnabled
+bpfKubeProxyMinSyncPeriod bpfL3IfacePattern bpfLogFilters bpfLogLevel bpfMaglevMaxEndpointsPerService
+bpfMaglevMaxServices bpfMapSizeConntrack bpfMapSizeConntrackCleanupQueue bpfMapSizeConntrackScaling bpfMapSizeIPSets
+bpfMapSizeIfState bpfMapSizeNATAffinity bpfMapSizeNATBackend bpfMapSizeNATFrontend bpfMapSizePerCpuConntrack
+bpfMapSizeRoute bpfPSNATPorts bpfPolicyDebugEnabled bpfProfiling bpfRedirectToPeer cgroupV2Path chainInsertMode
+dataplaneDriver dataplaneWatchdogTimeout debugDisableLogDropping debugHost debugMemoryProfilePath debugPort
+debugSimulateCalcGraphHangAfter debugSimulateDataplaneApplyDelay debugSimulateDataplaneHangAfter deviceRouteProtocol
+deviceRouteSourceAddress deviceRouteSourceAddressIPv6 disableConntrackInvalidCheck endpointReportingDelay
+endpointReportingEnabled endpointStatusPathPrefix externalNodesList featureDetectOverride featureGates floatingIPs
+flowLogsCollectorDebugTrace flowLogsFlushInterval flowLogsGoldmaneServer flowLogsLocalReporter
+flowLogsPolicyEvaluationMode genericXDPEnabled goGCThreshold goMaxProcs goMemoryLimitMB healthEnabled healthHost
+healthPort healthTimeoutOverrides interfaceExclude interfacePrefix interfaceRefreshInterval ipForwarding ipipEnabled
+ipipMTU ipsetsRefreshInterval iptablesBackend iptablesFilterAllowAction iptablesFilterDenyAction
+iptablesLockFilePath iptablesLockProbeInterval iptablesLockTimeout iptablesMangleAllowAction iptablesMarkMask
+iptablesNATOutgoingInterfaceFilter iptablesPostWriteCheckInterval iptablesRefreshInterval ipv4ElevatedRoutePriority
+ipv4NormalRoutePriority ipv6ElevatedRoutePriority ipv6NormalRoutePriority ipv6Support istioAmbientMode istioDSCPMark
+kubeNodePortRanges localSubnetL2Reachability logActionRateLimit logActionRateLimitBurst logDebugFilenameRegex
+logFilePath logPrefix logSeverityFile logSeverityScreen logSeveritySys maxIpsetSize metadataAddr metadataPort
+mtuIfacePattern natOutgoingAddress natOutgoingExclusions natPortRange netlinkTimeout nftablesFilterAllowAction
+nftablesFilterDenyAction nftablesMangleAllowAction nftablesMarkMask nftablesMode nftablesRefreshInterval
+nodeSelector openstackRegion policySyncPathPrefix programClusterRoutes prometheusGoMetricsEnabled
+prometheusMetricsCAFile prometheusMetricsCertFile prometheusMetricsClientAuth prometheusMetricsEnabled
+prometheusMetricsHost prometheusMetricsKeyFile prometheusMetricsPort prometheusProcessMetricsEnabled
+prometheusWireGuardMetricsEnabled removeExternalRoutes reportingInterval reportingTTL requireMTUFile
+routeRefreshInterval routeSource routeSyncDisabled routeTableRange routeTableRanges serviceLoopPrevention
+sidecarAccelerationEnabled usageReportingEnabled usageReportingInitialDelay usageReportingInterval
+useInternalDataplaneDriver vxlanEnabled vxlanMTU vxlanMTUV6 vxlanPort vxlanVNI windowsManageFirewallRules
+windowsNetworkName wireguardEnabled wireguardEnabledV6 wireguardHostEncryptionEnabled wireguardInterfaceName
+wireguardInterfaceNameV6 wireguardKeepAlive wireguardListeningPort wireguardListeningPortV6 wireguardMTU
+wireguardMTUV6 wireguardRoutingRulePriority wireguardThreadingEnabled workloadSourceSpoofing xdpEnabled
+xdpRefreshInterval
+"""
+UNINTERPRETED: tuple[str, ...] = tuple(_NAMES.split())
+
+if TYPE_CHECKING:
+
+    class UninterpretedFelixFields(Document, frozen=True):
+        """A field of any type for every name in `UNINTERPRETED`."""
+
+else:
+    UninterpretedFelixFields = msgspec.defstruct(
+        "UninterpretedFelixFields",
+        [(name, Any, None) for name in UNINTERPRETED],
+        bases=(Document,),
+        module=__name__,
+        frozen=True,
+        kw_only=True,
+        forbid_unknown_fields=True,
+        omit_defaults=True,
+    )
