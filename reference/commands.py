@@ -41,6 +41,7 @@ USER = "user"
 _ORDER = (
     "Namespace", "ServiceAccount", "Tier", "IPPool", "Node", "Profile", "NetworkSet", "GlobalNetworkSet", "Pod",
     "KubernetesNetworkPolicy", "NetworkPolicy", "GlobalNetworkPolicy",
+    "StagedKubernetesNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy",
 )  # fmt: skip
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 _DELETE_RANK = {kind: -rank for kind, rank in _RANK.items()} | {"Pod": -len(_ORDER)}  # pods first, namespaces last

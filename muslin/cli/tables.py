@@ -45,11 +45,19 @@ _POLICY: list[Column] = [
     ("RULES", True, lambda _, item: f"{len(item.spec.ingress)} in, {len(item.spec.egress)} out"),
 ]
 
+_ACTION: Column = ("ACTION", False, lambda _, item: item.spec.staged_action)
+
 COLUMNS: dict[str, list[Column]] = {
     "Pod": [("IP", False, _addresses), ("NODE", False, _node), ("INTERFACE", True, _interface)],
     "Node": [("ADDRESSES", False, lambda _, node: ",".join(a.address for a in node.status.addresses))],
     "NetworkPolicy": _POLICY,
     "GlobalNetworkPolicy": _POLICY,
+    "StagedNetworkPolicy": [_ACTION, *_POLICY],
+    "StagedGlobalNetworkPolicy": [_ACTION, *_POLICY],
+    "StagedKubernetesNetworkPolicy": [
+        _ACTION,
+        ("TYPES", False, lambda _, item: ",".join(item.spec.policy_types)),
+    ],
     "KubernetesNetworkPolicy": [("TYPES", False, lambda _, item: ",".join(item.spec.policy_types))],
     "Tier": [("ORDER", False, _order), ("DEFAULT ACTION", False, lambda _, tier: tier.spec.default_action)],
     "NetworkSet": [("NETS", False, lambda _, item: ",".join(item.spec.nets))],

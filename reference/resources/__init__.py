@@ -33,6 +33,7 @@ from reference.resources.manifests import (
 )
 from reference.resources.metadata import Key, Metadata, Resource
 from reference.resources.output import manifest, to_json, to_yaml
+from reference.resources.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from reference.resources.validation import validate
 
 __all__ = [
@@ -63,6 +64,9 @@ __all__ = [
     "Source",
     "SourceMap",
     "Sourced",
+    "StagedGlobalNetworkPolicy",
+    "StagedKubernetesNetworkPolicy",
+    "StagedNetworkPolicy",
     "Tier",
     "admit",
     "admit_delete",

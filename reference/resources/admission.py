@@ -12,6 +12,7 @@ from reference.resources.addresses import parse_cidr
 from reference.resources.calico import GlobalNetworkPolicy, IPPool, NetworkPolicy, Tier, TierSpec
 from reference.resources.kinds import AnyResource
 from reference.resources.metadata import Key, Metadata
+from reference.resources.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 
 ByKind = Mapping[str, Mapping[Key, AnyResource]]  # as in State.resources
 
@@ -22,7 +23,8 @@ PROTECTED_TIERS: Mapping[str, TierSpec] = {
 }
 PROTECTED_NAMESPACES = ("default", "kube-system")
 
-_OWNING_KINDS = ("NetworkPolicy", "GlobalNetworkPolicy")  # of the policies that keep a tier from being deleted
+# Of the policies that keep a tier from being deleted (POL-2).
+_OWNING = (NetworkPolicy, GlobalNetworkPolicy, StagedNetworkPolicy, StagedGlobalNetworkPolicy)
 
 
 def protected_tiers() -> tuple[Tier, ...]:
@@ -83,9 +85,9 @@ def admit_delete(existing: ByKind, key: Key) -> None:
         raise RefusedError(f"Tier {key.name} is built in and cannot be deleted")
     owned = sorted(
         str(policy.key)
-        for kind in _OWNING_KINDS
-        for policy in existing.get(kind, {}).values()
-        if isinstance(policy, (NetworkPolicy, GlobalNetworkPolicy)) and policy.spec.tier == key.name
+        for kind in _OWNING
+        for policy in existing.get(kind.__name__, {}).values()
+        if isinstance(policy, _OWNING) and policy.spec.tier == key.name
     )
     if owned:
         more = f" and {len(owned) - 3} more" if len(owned) > 3 else ""

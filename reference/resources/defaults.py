@@ -27,6 +27,7 @@ from reference.resources.kubernetes import (
     PolicyPeer,
 )
 from reference.resources.names import is_number
+from reference.resources.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 
 TIER_LABEL = "projectcalico.org/tier"
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
@@ -38,9 +39,9 @@ def defaulted(resource: AnyResource) -> AnyResource:
     if kind_of(resource).namespaced and not resource.namespace:
         resource = replace(resource, metadata=replace(resource.metadata, namespace="default"))
     match resource:
-        case NetworkPolicy() | GlobalNetworkPolicy():
+        case NetworkPolicy() | GlobalNetworkPolicy() | StagedNetworkPolicy() | StagedGlobalNetworkPolicy():
             return _policy(resource)
-        case KubernetesNetworkPolicy():
+        case KubernetesNetworkPolicy() | StagedKubernetesNetworkPolicy():
             return _kubernetes_policy(resource)
         case Namespace():
             return _labelled(resource, NAMESPACE_NAME_LABEL, resource.name)
@@ -63,15 +64,23 @@ def _labelled(resource: AnyResource, key: str, value: str) -> AnyResource:
     return replace(resource, metadata=replace(metadata, labels={**metadata.labels, key: value}))
 
 
-def _policy(policy: NetworkPolicy | GlobalNetworkPolicy) -> AnyResource:
+def _policy(
+    policy: NetworkPolicy | GlobalNetworkPolicy | StagedNetworkPolicy | StagedGlobalNetworkPolicy,
+) -> AnyResource:
     """POL-5 and POL-6; a policy's name is kept as given, `<tier>.<label>` too."""
     spec = policy.spec
     tier = spec.tier or "default"
-    types = spec.types or _types(bool(spec.ingress), bool(spec.egress))
+    types = spec.types or (() if _deletes(policy) else _types(bool(spec.ingress), bool(spec.egress)))
     ingress, egress = _rules(spec.ingress), _rules(spec.egress)
     if tier != spec.tier or types != spec.types or ingress is not spec.ingress or egress is not spec.egress:
         policy = replace(policy, spec=replace(spec, tier=tier, types=types, ingress=ingress, egress=egress))
     return _labelled(policy, TIER_LABEL, tier)
+
+
+def _deletes(policy: AnyResource) -> bool:
+    """Report whether it is a staged policy that deletes: such a one governs nothing, so it gets no types."""
+    staged = (StagedNetworkPolicy, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy)
+    return isinstance(policy, staged) and policy.spec.staged_action == "Delete"
 
 
 def _types(ingress: bool, egress: bool) -> tuple[Direction, ...]:
@@ -101,10 +110,12 @@ def _ports(ports: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return tuple(int(port) if isinstance(port, str) and is_number(port) else port for port in ports)
 
 
-def _kubernetes_policy(policy: KubernetesNetworkPolicy) -> AnyResource:
+def _kubernetes_policy(policy: KubernetesNetworkPolicy | StagedKubernetesNetworkPolicy) -> AnyResource:
     """K8S-8, and K8S-9: an ipBlock is masked to its network."""
     spec = policy.spec
-    types = spec.policy_types or (("Ingress", "Egress") if spec.egress else ("Ingress",))
+    types = spec.policy_types
+    if not types and not _deletes(policy):
+        types = ("Ingress", "Egress") if spec.egress else ("Ingress",)
     ingress = spec.ingress and tuple(_masked_ingress(rule) for rule in spec.ingress)
     egress = spec.egress and tuple(_masked_egress(rule) for rule in spec.egress)
     return replace(policy, spec=replace(spec, policy_types=types, ingress=ingress, egress=egress))

@@ -21,6 +21,7 @@ from reference.resources.calico import (
 )
 from reference.resources.faults import nearest, shown
 from reference.resources.kubernetes import KubernetesNetworkPolicy, Namespace, Node, Pod, ServiceAccount
+from reference.resources.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 
 AnyResource = (
     Namespace
@@ -35,6 +36,9 @@ AnyResource = (
     | GlobalNetworkSet
     | Profile
     | IPPool
+    | StagedNetworkPolicy
+    | StagedGlobalNetworkPolicy
+    | StagedKubernetesNetworkPolicy
 )
 
 _CORE = ("v1",)
@@ -93,6 +97,22 @@ KINDS: tuple[Kind, ...] = (
     Kind(GlobalNetworkSet, "GlobalNetworkSet", _CALICO, "globalnetworksets", ("gns", "globalnetset"), namespaced=False),
     Kind(Profile, "Profile", _CALICO, "profiles", (), namespaced=False),
     Kind(IPPool, "IPPool", _CALICO, "ippools", ("pool", "pools"), namespaced=False),
+    Kind(StagedNetworkPolicy, "StagedNetworkPolicy", _CALICO, "stagednetworkpolicies", ("snp",)),
+    Kind(
+        StagedGlobalNetworkPolicy,
+        "StagedGlobalNetworkPolicy",
+        _CALICO,
+        "stagedglobalnetworkpolicies",
+        ("sgnp",),
+        namespaced=False,
+    ),
+    Kind(
+        StagedKubernetesNetworkPolicy,
+        "StagedKubernetesNetworkPolicy",
+        _CALICO,
+        "stagedkubernetesnetworkpolicies",
+        ("sknp",),
+    ),
 )
 
 _BY_TYPE: dict[type[AnyResource], Kind] = {kind.type: kind for kind in KINDS}

@@ -17,9 +17,11 @@ from reference.resources.calico import (
 )
 from reference.resources.kinds import AnyResource
 from reference.resources.kubernetes import KubernetesNetworkPolicy, Node, Pod
+from reference.resources.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from reference.resources.validation_calico import check_network_set, check_policy, check_pool, check_profile, check_tier
 from reference.resources.validation_kubernetes import check_network_policy, check_node, check_pod
 from reference.resources.validation_metadata import check_metadata
+from reference.resources.validation_staged import check_staged
 
 
 def validate(resource: AnyResource) -> None:
@@ -46,5 +48,7 @@ def validate(resource: AnyResource) -> None:
             check_profile(resource)
         case Node():
             check_node(resource)
+        case StagedNetworkPolicy() | StagedGlobalNetworkPolicy() | StagedKubernetesNetworkPolicy():
+            check_staged(resource)
         case _:  # Namespace, ServiceAccount: nothing but metadata
             pass

@@ -11,11 +11,16 @@ from reference.resources.faults import FieldPath, fail, parsed, shown
 from reference.resources.kinds import AnyResource, kind_of
 from reference.resources.kubernetes import Namespace
 from reference.resources.names import dns_label, dns_subdomain, label_value, qualified_name
+from reference.resources.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 
 _LIMIT = 256 * 1024  # bytes of annotations, keys included
 _IP_ADDRESSES = "cni.projectcalico.org/ipAddrs"
 _POOLS = {"cni.projectcalico.org/ipv4pools": 4, "cni.projectcalico.org/ipv6pools": 6}
 _NAMESPACE_LABEL = "projectcalico.org/namespace"
+
+
+_Tiered = NetworkPolicy | GlobalNetworkPolicy | StagedNetworkPolicy | StagedGlobalNetworkPolicy
+_TIERED = (NetworkPolicy, GlobalNetworkPolicy, StagedNetworkPolicy, StagedGlobalNetworkPolicy)
 
 
 def check_metadata(resource: AnyResource) -> None:
@@ -35,7 +40,7 @@ def _check_name(resource: AnyResource) -> None:
     path = ("metadata", "name")
     if not name:
         fail(path, "required, but empty")
-    if isinstance(resource, (NetworkPolicy, GlobalNetworkPolicy)):
+    if isinstance(resource, _TIERED):
         problem = _policy_name(resource)
     elif isinstance(resource, (Tier, Namespace)):
         problem = dns_label(name)
@@ -47,10 +52,10 @@ def _check_name(resource: AnyResource) -> None:
         fail(path, f"{shown(name)}: profiles kns.* and ksa.* are made from namespaces and service accounts")
 
 
-def _policy_name(resource: NetworkPolicy | GlobalNetworkPolicy) -> str | None:
+def _policy_name(resource: _Tiered) -> str | None:
     """A label, or the historical `<tier>.<label>`; names under two reserved prefixes for NetworkPolicies."""
     name = resource.name
-    if isinstance(resource, NetworkPolicy):
+    if isinstance(resource, (NetworkPolicy, StagedNetworkPolicy)):
         for prefix in ("knp.default.", "ossg.default."):
             if name.startswith(prefix):
                 return dns_subdomain(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from reference.resources import ManifestError, parse
+from reference.resources.kinds import manifest_kinds
 
 # fmt: off
 RAW = ("{body}", "m.yaml:")
@@ -26,7 +27,7 @@ CASES = [
     (RAW, "apiVersion: v1\n", "1: document 1: kind: required, but missing"),
     (RAW, "apiversion: v1\nkind: Pod\n", '1: document 1, Pod: apiversion: unknown field; did you mean "apiVersion"?'),
     (RAW, "apiVersion: v1\nkind: 7\n", "2: document 1, 7: kind: expected a string, found 7"),
-    (RAW, "apiVersion: v1\nkind: Deployment\n", '2: document 1, Deployment: kind: unknown kind "Deployment"; known: Namespace, ServiceAccount, Node, Pod, NetworkPolicy, GlobalNetworkPolicy, Tier, NetworkSet, GlobalNetworkSet, Profile, IPPool'),
+    (RAW, "apiVersion: v1\nkind: Deployment\n", '2: document 1, Deployment: kind: unknown kind "Deployment"; known: ' + ", ".join(manifest_kinds())),
     (RAW, "apiVersion: v1\nkind: Pdo\n", '2: document 1, Pdo: kind: unknown kind "Pdo"; did you mean "Pod"?'),
     (RAW, "apiVersion: extensions/v1beta1\nkind: NetworkPolicy\n", '1: document 1, NetworkPolicy: apiVersion: "extensions/v1beta1" has no NetworkPolicy; use networking.k8s.io/v1 or projectcalico.org/v3 or crd.projectcalico.org/v1'),
     (RAW, "apiVersion: v2\nkind: Pod\n", '1: document 1, Pod: apiVersion: "v2" has no Pod; use v1'),

@@ -30,6 +30,11 @@ from reference.resources.kinds import manifest_kind
         ("caliconetworkpolicies", "NetworkPolicy"),
         ("cnp", "NetworkPolicy"),
         ("gnp", "GlobalNetworkPolicy"),
+        ("snp", "StagedNetworkPolicy"),
+        ("stagednetworkpolicies.projectcalico.org", "StagedNetworkPolicy"),
+        ("sgnp", "StagedGlobalNetworkPolicy"),
+        ("stagedkubernetesnetworkpolicy", "StagedKubernetesNetworkPolicy"),
+        ("sknp", "StagedKubernetesNetworkPolicy"),
         ("tier", "Tier"),
         ("netsets", "NetworkSet"),
         ("globalnetworksets", "GlobalNetworkSet"),
@@ -49,8 +54,7 @@ def test_find(text: str, name: str) -> None:
         ("globalnetworkpolicys", 'unknown kind "globalnetworkpolicys"; did you mean "globalnetworkpolicy"?'),
         (
             "zzz",
-            'unknown kind "zzz"; known: namespaces, serviceaccounts, nodes, pods, networkpolicies, '
-            "caliconetworkpolicies, globalnetworkpolicies, tiers, networksets, globalnetworksets, profiles, ippools",
+            'unknown kind "zzz"; known: ' + ", ".join(kind.plural for kind in KINDS),
         ),
     ],
 )
@@ -80,7 +84,8 @@ def test_words_are_unambiguous() -> None:
 def test_scope() -> None:
     """Cluster-scoped kinds are known as such."""
     assert kind_of(Pod).namespaced
-    assert [kind.name for kind in KINDS if not kind.namespaced] == [
+    clustered = {kind.name for kind in KINDS if not kind.namespaced}
+    assert clustered >= {
         "Namespace",
         "Node",
         "GlobalNetworkPolicy",
@@ -88,4 +93,6 @@ def test_scope() -> None:
         "GlobalNetworkSet",
         "Profile",
         "IPPool",
-    ]
+        "StagedGlobalNetworkPolicy",
+    }
+    assert not clustered & {"Pod", "NetworkPolicy", "StagedNetworkPolicy", "StagedKubernetesNetworkPolicy"}

@@ -70,6 +70,7 @@ CONTAINER = st.fixed_dictionaries(
         "env": st.lists(st.fixed_dictionaries({"name": NAMES, "value": TEXT}), max_size=2),
     },
 )
+KEPT: dict[str, st.SearchStrategy[object]] = {"stagedAction": st.sampled_from(("Set", "Learn", "Ignore"))}
 K8S_SPEC: dict[str, st.SearchStrategy[object]] = {
     "podSelector": LABEL_SELECTOR,
     "ingress": st.lists(INGRESS, max_size=2),
@@ -84,6 +85,11 @@ MANIFESTS = st.one_of(
     of("projectcalico.org/v3", "NetworkPolicy", st.fixed_dictionaries({}, optional=CALICO_SPEC)),
     of("crd.projectcalico.org/v1", "GlobalNetworkPolicy", st.fixed_dictionaries({}, optional=CALICO_SPEC)),
     of("networking.k8s.io/v1", "NetworkPolicy", st.fixed_dictionaries({}, optional=K8S_SPEC)),
+    of("projectcalico.org/v3", "StagedNetworkPolicy", st.fixed_dictionaries({}, optional=CALICO_SPEC | KEPT)),
+    of("projectcalico.org/v3", "StagedGlobalNetworkPolicy", st.fixed_dictionaries({}, optional=CALICO_SPEC | KEPT)),
+    of("projectcalico.org/v3", "StagedKubernetesNetworkPolicy", st.fixed_dictionaries({}, optional=K8S_SPEC | KEPT)),
+    of("projectcalico.org/v3", "StagedKubernetesNetworkPolicy", st.just({"stagedAction": "Delete"})),
+    of("projectcalico.org/v3", "StagedNetworkPolicy", st.just({"stagedAction": "Delete", "tier": "security"})),
     of("v1", "Pod", st.fixed_dictionaries({}, optional=POD_SPEC)),
     of("v1", "Node", st.fixed_dictionaries({}, optional=NODE_SPEC)),
     of("projectcalico.org/v3", "NetworkSet", st.fixed_dictionaries({}, optional=SET_SPEC)),
