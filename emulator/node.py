@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from emulator.dataplane import DATAPLANES
-from emulator.dataplane.contract import Counter, Dataplane, RuleRef, TraceStep
+from emulator.dataplane.contract import Counter, Dataplane, DropSource, RuleRef, TraceStep
 from emulator.namespaces import NetworkNamespace, Worker
-from emulator.nflog import DropListener
 from emulator.pods import PodNetwork
 from emulator.routes import RouteTable
 from encryption.keys import PrivateKey
@@ -48,7 +47,7 @@ class NodeAgent:
         self._encryption = NodeEncryption(host.name, key)
         self._worker.call(self._pods.prepare)
         self._dataplane: Dataplane = self._worker.call(DATAPLANES[dataplane])
-        self.drops: DropListener = self._worker.call(DropListener, host.name, self._dataplane)
+        self.drops: DropSource = self._worker.call(self._dataplane.drops, host.name)
 
     def prepare(self, state: State) -> Future[int]:
         """Make the encryption's devices and peers ready, and route nothing to them yet."""

@@ -80,6 +80,22 @@ class Tracing(Protocol):
         ...
 
 
+class DropSource(Protocol):
+    """Where a node's kernel reports the packets its dataplane drops; read by one thread at a time, any thread."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when there are reports."""
+        ...
+
+    def drain(self) -> list[Drop]:
+        """All reports there are, oldest first, without waiting."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening."""
+        ...
+
+
 class Dataplane(Protocol):
     """Makes the kernel of one node be a program, and tells what the kernel is and saw."""
 
@@ -105,8 +121,12 @@ class Dataplane(Protocol):
         """Packets and bytes each rule matched since it was programmed."""
         ...
 
-    def rule_of(self, prefix: str) -> RuleRef | None:
-        """The rule that a dropped packet's NFLOG prefix stands for; None if it is not this dataplane's."""
+    def drops(self, node: str) -> DropSource:
+        """Begin to listen to the drops of this kernel, which is the one of `node`; one listener at a time.
+
+        Raises:
+            MuslinError: somebody else listens, or the kernel cannot tell.
+        """
         ...
 
     def clean(self) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import Protocol
 
-from emulator.dataplane.contract import Drop
+from emulator.dataplane.contract import DropSource
 from emulator.namespaces import NetworkNamespace, entered
 from emulator.probe.attempt import ECHO_REQUEST, ICMP_PROTOCOLS, Attempt, Outstanding, template
 from emulator.probe.clients import TCP, UDP, Client, RawChannel, SourcePorts, error_name, open_client
@@ -31,18 +31,6 @@ WINDOW = 512  # probes under way at once
 SLICE = 64  # opened between two looks at what has come in
 GRACE = 0.005  # seconds a settled probe stays open, so that evidence against it is still heard
 _PORTS = SourcePorts()  # one for the process: the kernel's memory of flows outlives a prober
-
-
-class DropSource(Protocol):
-    """Where a node's kernel reports the packets it drops (`emulator.nflog.DropListener`)."""
-
-    def fileno(self) -> int:
-        """A descriptor that is readable when there are reports."""
-        ...
-
-    def drain(self) -> list[Drop]:
-        """All reports there are, without waiting."""
-        ...
 
 
 class Watched(Protocol):

@@ -29,6 +29,7 @@ from emulator.dataplane.nftables.operations import (
 )
 from emulator.dataplane.nftables.parts import Chain
 from emulator.dataplane.nftables.plan import EMPTY, Programmed, plan
+from emulator.nflog import DropListener
 from emulator.nfnetlink import NLM_F_CREATE, Message, NetfilterSocket, NetlinkError, attributes, each_attribute, string
 from emulator.nftrace import PacketTrace
 from reference.errors import EnvironmentLacksError
@@ -98,6 +99,10 @@ class NftablesDataplane:
             for rule in chain.rules:
                 if rule.ref is not None:
                     self._refs[log_prefix(rule.ref)] = rule.ref
+
+    def drops(self, node: str) -> DropListener:
+        """Listen to this dataplane's NFLOG group."""
+        return DropListener(node, self, self.deny_group)
 
     def rule_of(self, prefix: str) -> RuleRef | None:
         """The rule a dropped or logged packet's prefix stands for; None if it is not ours."""
