@@ -26,7 +26,12 @@ def _fresh_log(name: str) -> Path:
     log = log_folder() / f"{name}.db"
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if log.exists():
-        log.replace(log.with_suffix(".previous.db"))
+        kept = log.with_suffix(".previous.db")
+        journal, kept_journal = (path.with_name(f"{path.name}-journal") for path in (log, kept))
+        kept_journal.unlink(missing_ok=True)  # of the log before, which is let go
+        log.replace(kept)
+        if journal.exists():
+            journal.replace(kept_journal)  # a log that was cut short is mended from it when it is next opened
     return log
 
 
@@ -56,11 +61,15 @@ def up(
     import msgspec
 
     from emulator.api.address import listening_names
+    from emulator.dataplane import DATAPLANES
     from emulator.launch import launch
     from muslin.cli.sources import load
     from muslin.cluster import Cluster
     from reference.errors import MuslinError, RefusedError
+    from topologies import TOPOLOGIES
 
+    output.require_known("--topology", topology, TOPOLOGIES)
+    output.require_known("--dataplane", dataplane, DATAPLANES)
     spec = ClusterSpec(
         name=name, topology=topology, nodes=nodes, dataplane=dataplane, encryption=encryption or "", log=""
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
+
+from reference.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +33,16 @@ def manifests_option(required: bool = True) -> Callable[[F], F]:
         metavar="PATH",
         help="A manifest file or a folder of them; - reads standard input. May be repeated.",
     )
+
+
+def require_known(option: str, value: str, known: Iterable[str]) -> None:
+    """Refuse an option's value that is none of those known.
+
+    Raises:
+        InvalidInputError: it is none of them; says which there are.
+    """
+    if value not in known:
+        raise InvalidInputError(f"{option} {value!r} is not known; there is {', '.join(sorted(known))}")
 
 
 def console(stderr: bool = False) -> Console:

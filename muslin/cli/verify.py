@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from muslin.cli import output
-from reference.errors import InvalidInputError
 
 
 @click.command()
@@ -31,8 +30,8 @@ def verify(scenarios: tuple[str, ...], folder: Path | None, dataplane: str | Non
     from scenarios.load import find_scenarios
     from scenarios.run import run_all
 
-    if dataplane not in (None, *DATAPLANES):
-        raise InvalidInputError(f"--dataplane {dataplane!r} is not known; there is {', '.join(DATAPLANES)}")
+    if dataplane is not None:
+        output.require_known("--dataplane", dataplane, DATAPLANES)
     found = find_scenarios(scenarios)
     console = output.console(stderr=as_json)
     result = run_all(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from muslin.cli import main
+from muslin.cli.clusters import _fresh_log
 
 ROOT = Path(__file__).parents[2]
 SHOP = Path("scenarios/manifests/shop.yaml")
@@ -174,8 +175,8 @@ WRONG = [
     (("up", "--nodes", "0"), "0 nodes: a cluster has 1 to 100"),
     (("up", "--nodes", "many"), "'many' is not a valid integer"),
     (("up", "--name", "No Good"), "cluster name 'No Good'"),
-    (("up", "--topology", "torus"), "'torus' is not known"),
-    (("up", "--dataplane", "magic"), "'magic' is not known"),
+    (("up", "--name", "t-none", "--topology", "torus"), "'torus' is not known"),
+    (("up", "--name", "t-none", "--dataplane", "magic"), "'magic' is not known"),
     (("up", "--encryption", "rot13"), "'rot13' is not 'wireguard'"),
     (("up", "-f", "nowhere"), "nowhere: no such file or directory"),
     (("apply", "-f", "nowhere"), "nowhere: no such file or directory"),
@@ -263,6 +264,33 @@ def test_a_fault_of_ours_is_one_line_too(muslin, monkeypatch):
     monkeypatch.setattr("sys.argv", ["muslin", "matrix", "-f", str(SHOP)])
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+def test_the_log_of_the_last_cluster_is_kept_with_its_journal(tmp_path, monkeypatch):
+    """A new cluster's log takes the place of the last one's, which is kept beside it; an older journal goes."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    folder = tmp_path / "muslin"
+    folder.mkdir()
+    for name, text in (("a.db", "last"), ("a.previous.db", "older"), ("a.previous.db-journal", "older journal")):
+        (folder / name).write_text(text)
+    assert _fresh_log("a") == folder / "a.db"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a.previous.db": "last"}
+    for name, text in (("a.db", "new"), ("a.db-journal", "new journal")):
+        (folder / name).write_text(text)
+    _fresh_log("a")
+    kept = {"a.previous.db": "new", "a.previous.db-journal": "new journal"}
+    assert {path.name: path.read_text() for path in folder.iterdir()} == kept
+
+
+def test_a_wrong_option_leaves_the_last_log_alone(muslin, tmp_path, monkeypatch):
+    """Nothing is moved for a cluster that cannot be."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "muslin").mkdir()
+    log = tmp_path / "muslin" / "t-none.db"
+    log.write_text("last")
+    for wrong in (("--topology", "torus"), ("--dataplane", "magic"), ("--nodes", "0"), ("-f", "nowhere")):
+        assert muslin("up", "--name", "t-none", *wrong).code == 2
+        assert log.read_text() == "last"
 
 
 @pytest.mark.live  # giving privileges away takes root
