@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from reference import events as ev
-from reference import seeds
+from reference import seeds, slices
 from reference.endpoints import Host
 from reference.errors import InvalidInputError, RefusedError
 from reference.events import Draft
@@ -39,8 +39,11 @@ __all__ = [
 
 USER = "user"
 _ORDER = (
-    "Namespace", "ServiceAccount", "Tier", "IPPool", "Node", "Profile", "NetworkSet", "GlobalNetworkSet", "Pod",
+    "Namespace", "ServiceAccount", "Tier", "IPPool", "Node", "Profile", "NetworkSet", "GlobalNetworkSet",
+    "Service", "EndpointSlice", "Pod",
     "KubernetesNetworkPolicy", "NetworkPolicy", "GlobalNetworkPolicy",
+    "KubernetesClusterNetworkPolicy", "KubernetesAdminNetworkPolicy", "KubernetesBaselineAdminNetworkPolicy",
+    "HostEndpoint", "FelixConfiguration", "KubeControllersConfiguration",
     "StagedKubernetesNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy",
 )  # fmt: skip
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
@@ -81,6 +84,7 @@ def apply(
     for pod in mine:
         seeds.ensure_namespace(plan, pod.namespace)
     pods.apply(mine, actor)
+    slices.settle(plan)
     for resource in after:
         _apply_one(plan, resource, actor, offline=offline)
     return plan.decision()
@@ -143,6 +147,7 @@ def delete(state: State, keys: Iterable[Key], *, now: float, actor: str = USER) 
         if key.kind == "IPPool":
             release_pool(plan, key.name)
         plan.report(key, "deleted")
+    slices.settle(plan)
     return plan.decision()
 
 

@@ -5,6 +5,7 @@ A command that raises leaves nothing behind, because only a finished plan become
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,11 @@ class Plan:
         """Decide one more event."""
         self.progress.advance(event)
         self._drafts.append(Draft(actor, event))
+
+    @property
+    def drafts(self) -> Sequence[Draft]:
+        """What was decided so far."""
+        return self._drafts
 
     def report(self, key: Key, result: Result) -> None:
         """Tell the user what became of a resource."""

@@ -18,6 +18,7 @@ from reference.resources.calico import (
 )
 from reference.resources.defaults import defaulted
 from reference.resources.faults import FieldError, FieldPath
+from reference.resources.hosts import FelixConfiguration, HostEndpoint, KubeControllersConfiguration
 from reference.resources.kinds import KINDS, AnyResource, Kind, find_kind, kind_of
 from reference.resources.kubernetes import KubernetesNetworkPolicy, Namespace, Node, Pod, ServiceAccount
 from reference.resources.manifests import (
@@ -33,6 +34,12 @@ from reference.resources.manifests import (
 )
 from reference.resources.metadata import Key, Metadata, Resource
 from reference.resources.output import manifest, to_json, to_yaml
+from reference.resources.policy_api import (
+    KubernetesAdminNetworkPolicy,
+    KubernetesBaselineAdminNetworkPolicy,
+    KubernetesClusterNetworkPolicy,
+)
+from reference.resources.services import EndpointSlice, Service
 from reference.resources.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from reference.resources.validation import validate
 
@@ -41,13 +48,20 @@ __all__ = [
     "PROTECTED_NAMESPACES",
     "PROTECTED_TIERS",
     "AnyResource",
+    "EndpointSlice",
+    "FelixConfiguration",
     "FieldError",
     "FieldPath",
     "GlobalNetworkPolicy",
     "GlobalNetworkSet",
+    "HostEndpoint",
     "IPPool",
     "Key",
     "Kind",
+    "KubeControllersConfiguration",
+    "KubernetesAdminNetworkPolicy",
+    "KubernetesBaselineAdminNetworkPolicy",
+    "KubernetesClusterNetworkPolicy",
     "KubernetesNetworkPolicy",
     "Loaded",
     "ManifestError",
@@ -60,6 +74,7 @@ __all__ = [
     "Pod",
     "Profile",
     "Resource",
+    "Service",
     "ServiceAccount",
     "Source",
     "SourceMap",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from reference.resources.addresses import canonical_net, parse_cidr
+from reference.resources.addresses import canonical_net, parse_address, parse_cidr
 from reference.resources.calico import (
     Direction,
     EntityRule,
@@ -16,6 +16,8 @@ from reference.resources.calico import (
     Profile,
     Rule,
 )
+from reference.resources.canonical import canonical_policy, canonical_slice
+from reference.resources.hosts import HostEndpoint
 from reference.resources.kinds import AnyResource, kind_of
 from reference.resources.kubernetes import (
     EgressRule,
@@ -27,6 +29,12 @@ from reference.resources.kubernetes import (
     PolicyPeer,
 )
 from reference.resources.names import is_number
+from reference.resources.policy_api import (
+    KubernetesAdminNetworkPolicy,
+    KubernetesBaselineAdminNetworkPolicy,
+    KubernetesClusterNetworkPolicy,
+)
+from reference.resources.services import EndpointSlice
 from reference.resources.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 
 TIER_LABEL = "projectcalico.org/tier"
@@ -53,6 +61,12 @@ def defaulted(resource: AnyResource) -> AnyResource:
             return _network_set(resource)
         case Profile():
             return _profile(resource)
+        case EndpointSlice():
+            return canonical_slice(resource)
+        case KubernetesClusterNetworkPolicy() | KubernetesAdminNetworkPolicy() | KubernetesBaselineAdminNetworkPolicy():
+            return canonical_policy(resource)
+        case HostEndpoint():
+            return _host_endpoint(resource)
         case _:
             return resource
 
@@ -183,3 +197,17 @@ def _network_set(network_set: NetworkSet | GlobalNetworkSet) -> AnyResource:
 def _profile(profile: Profile) -> AnyResource:
     spec = profile.spec
     return replace(profile, spec=replace(spec, ingress=_rules(spec.ingress), egress=_rules(spec.egress)))
+
+
+def _host_endpoint(endpoint: HostEndpoint) -> HostEndpoint:
+    """Addresses are written in one way, so that they can be compared."""
+    spec = endpoint.spec
+    expected = tuple(map(_canonical_address, spec.expected_ips))
+    return endpoint if expected == spec.expected_ips else replace(endpoint, spec=replace(spec, expected_ips=expected))
+
+
+def _canonical_address(text: str) -> str:
+    try:
+        return str(parse_address(text))
+    except ValueError:
+        return text  # validation says what is wrong

@@ -20,7 +20,14 @@ from reference.resources.calico import (
     Tier,
 )
 from reference.resources.faults import nearest, shown
+from reference.resources.hosts import FelixConfiguration, HostEndpoint, KubeControllersConfiguration
 from reference.resources.kubernetes import KubernetesNetworkPolicy, Namespace, Node, Pod, ServiceAccount
+from reference.resources.policy_api import (
+    KubernetesAdminNetworkPolicy,
+    KubernetesBaselineAdminNetworkPolicy,
+    KubernetesClusterNetworkPolicy,
+)
+from reference.resources.services import EndpointSlice, Service
 from reference.resources.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 
 AnyResource = (
@@ -36,13 +43,24 @@ AnyResource = (
     | GlobalNetworkSet
     | Profile
     | IPPool
+    | HostEndpoint
+    | FelixConfiguration
+    | KubeControllersConfiguration
     | StagedNetworkPolicy
     | StagedGlobalNetworkPolicy
     | StagedKubernetesNetworkPolicy
+    | Service
+    | EndpointSlice
+    | KubernetesClusterNetworkPolicy
+    | KubernetesAdminNetworkPolicy
+    | KubernetesBaselineAdminNetworkPolicy
 )
 
 _CORE = ("v1",)
 _NETWORKING = ("networking.k8s.io/v1",)
+_DISCOVERY = ("discovery.k8s.io/v1",)
+_CLUSTER_POLICY = ("policy.networking.k8s.io/v1alpha2",)
+_ADMIN_POLICY = ("policy.networking.k8s.io/v1alpha1",)
 _CALICO = ("projectcalico.org/v3", "crd.projectcalico.org/v1")
 
 
@@ -97,6 +115,23 @@ KINDS: tuple[Kind, ...] = (
     Kind(GlobalNetworkSet, "GlobalNetworkSet", _CALICO, "globalnetworksets", ("gns", "globalnetset"), namespaced=False),
     Kind(Profile, "Profile", _CALICO, "profiles", (), namespaced=False),
     Kind(IPPool, "IPPool", _CALICO, "ippools", ("pool", "pools"), namespaced=False),
+    Kind(HostEndpoint, "HostEndpoint", _CALICO, "hostendpoints", ("hep", "heps"), namespaced=False),
+    Kind(
+        FelixConfiguration,
+        "FelixConfiguration",
+        _CALICO,
+        "felixconfigurations",
+        ("felixconfig", "felixconfigs"),
+        namespaced=False,
+    ),
+    Kind(
+        KubeControllersConfiguration,
+        "KubeControllersConfiguration",
+        _CALICO,
+        "kubecontrollersconfigurations",
+        ("kubecontrollersconfig",),
+        namespaced=False,
+    ),
     Kind(StagedNetworkPolicy, "StagedNetworkPolicy", _CALICO, "stagednetworkpolicies", ("snp",)),
     Kind(
         StagedGlobalNetworkPolicy,
@@ -112,6 +147,32 @@ KINDS: tuple[Kind, ...] = (
         _CALICO,
         "stagedkubernetesnetworkpolicies",
         ("sknp",),
+    ),
+    Kind(Service, "Service", _CORE, "services", ("svc",)),
+    Kind(EndpointSlice, "EndpointSlice", _DISCOVERY, "endpointslices"),
+    Kind(
+        KubernetesClusterNetworkPolicy,
+        "ClusterNetworkPolicy",
+        _CLUSTER_POLICY,
+        "clusternetworkpolicies",
+        ("kcnp",),
+        namespaced=False,
+    ),
+    Kind(
+        KubernetesAdminNetworkPolicy,
+        "AdminNetworkPolicy",
+        _ADMIN_POLICY,
+        "adminnetworkpolicies",
+        ("anp",),
+        namespaced=False,
+    ),
+    Kind(
+        KubernetesBaselineAdminNetworkPolicy,
+        "BaselineAdminNetworkPolicy",
+        _ADMIN_POLICY,
+        "baselineadminnetworkpolicies",
+        ("banp",),
+        namespaced=False,
     ),
 )
 

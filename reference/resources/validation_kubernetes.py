@@ -27,7 +27,7 @@ T = TypeVar("T")
 def check_network_policy(policy: KubernetesNetworkPolicy) -> None:
     """networking.k8s.io/v1 (K8S-7 to K8S-10); what conversion would take amiss never gets in."""
     spec = policy.spec
-    _check_label_selector(spec.pod_selector, ("spec", "podSelector"))
+    check_label_selector(spec.pod_selector, ("spec", "podSelector"))
     if len(spec.policy_types) > 2:
         fail(("spec", "policyTypes"), f"{len(spec.policy_types)} entries; there are two directions")
     for index, ingress in enumerate(spec.ingress or ()):
@@ -54,8 +54,8 @@ def _check_peer(peer: PolicyPeer, path: FieldPath) -> None:
             if other is not None:
                 fail((*path, name), "cannot stand beside ipBlock; make it a peer of its own")
         _check_ip_block(peer.ip_block, (*path, "ipBlock"))
-    _check_label_selector(peer.pod_selector, (*path, "podSelector"))
-    _check_label_selector(peer.namespace_selector, (*path, "namespaceSelector"))
+    check_label_selector(peer.pod_selector, (*path, "podSelector"))
+    check_label_selector(peer.namespace_selector, (*path, "namespaceSelector"))
 
 
 def _check_ip_block(block: IPBlock, path: FieldPath) -> None:
@@ -91,7 +91,7 @@ def _check_policy_port(entry: PolicyPort, path: FieldPath) -> None:
         fail((*path, "endPort"), f"{end} is below port {port}")
 
 
-def _check_label_selector(selector: LabelSelector | None, path: FieldPath) -> None:
+def check_label_selector(selector: LabelSelector | None, path: FieldPath) -> None:
     """K8S-7."""
     if selector is None:
         return
