@@ -49,8 +49,8 @@ def everyone_pings(name):
         for address in other.addresses
         if not pings(fabric, one.name, address)
     ]
-    settings = at(fabric, "node-1", "sysctl -n net.ipv4.ip_forward net.ipv4.conf.eth0.rp_filter").split()
-    settings += at(fabric, "internet", "sysctl -n net.ipv4.ip_forward net.ipv4.conf.eth0.rp_filter").split()
+    both = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/eth0/rp_filter"
+    settings = [*at(fabric, "node-1", both).split(), *at(fabric, "internet", both).split()]
     bridged = [file.read_text().strip() for file in Path("/proc/sys/net/bridge").glob("bridge-nf-call-*")]
     mtus = {file.read_text().strip() for file in Path("/sys/class/net").glob("p-*/mtu")}
     return [silent, settings, bridged, sorted(mtus), seconds]
