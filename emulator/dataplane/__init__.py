@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 
 from emulator.dataplane.contract import Dataplane
-from emulator.dataplane.nftables.dataplane import NftablesDataplane
 
-DATAPLANES: Mapping[str, Callable[[], Dataplane]] = {"nftables": NftablesDataplane}
+
+def _made_by(module: str, name: str) -> Callable[[], Dataplane]:
+    """Imported when one is made: a dataplane may build on modules that know the contract."""
+
+    def make() -> Dataplane:
+        dataplane: Dataplane = getattr(import_module(module), name)()
+        return dataplane
+
+    return make
+
+
+DATAPLANES: Mapping[str, Callable[[], Dataplane]] = {
+    "nftables": _made_by("emulator.dataplane.nftables.dataplane", "NftablesDataplane"),
+}
 """Each is made in a thread that lives in the node's network namespace."""
