@@ -39,7 +39,8 @@ def _section(parent: click.Context, name: str) -> str:
     context = click.Context(command, info_name=name, parent=parent)
     usage = command.get_usage(context).removeprefix("Usage: ")
     prose, _, example = (command.help or "").partition("\b\n")
-    parts = [f"## muslin {name}", f"```text\n{usage}\n```", " ".join(prose.split())]
+    paragraphs = [" ".join(paragraph.split()) for paragraph in prose.strip().split("\n\n")]
+    parts = [f"## muslin {name}", f"```text\n{usage}\n```", *paragraphs]
     parts += ["Examples:", f"```console\n{_prompted(example)}\n```", "| option | meaning |\n|---|---|"]
     return "\n\n".join(parts) + "\n" + "\n".join(_rows(command)) + "\n"
 
