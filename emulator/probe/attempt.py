@@ -55,6 +55,7 @@ class Attempt:
         "reply_dropped",
         "sent_at",
         "settled_at",
+        "times_sent",
     )
 
     def __init__(self, index: int, probe: Probe, packet: Packet) -> None:
@@ -63,6 +64,7 @@ class Attempt:
         self.packet = packet  # with the real source port once it is known
         self.sent_at = 0.0
         self.settled_at: float | None = None
+        self.times_sent = 1
         self.answer = ""  # the destination answered: how
         self.error = ""  # a router or the own kernel said it cannot be reached: how
         self.failure = ""  # it could not even be sent: why
@@ -92,7 +94,7 @@ class Attempt:
             heard = self.answer or self.error
             return ("unknown", f"contradiction: {dropped}, and yet: {heard}") if heard else ("denied", dropped)
         if self.answer:
-            return "allowed", self.answer
+            return "allowed", self.answer + (f" (sent {self.times_sent} times)" if self.times_sent > 1 else "")
         if self.error:
             return "unreachable", self.error
         if self.failure:

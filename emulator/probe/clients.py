@@ -114,6 +114,12 @@ class Client:
         if number not in {0, errno.EINPROGRESS, errno.EPERM}:  # EPERM: a rule dropped it on its way out, and says so
             self._failed(number, "")
 
+    def resend(self) -> None:
+        """Send a datagram once more; TCP sees to that by itself. Errors are for the first sending to report."""
+        if self._attempt.packet.protocol == UDP:
+            self._attempt.times_sent += 1
+            self._send()
+
     def _send(self) -> int:
         try:
             self._socket.send(b"muslin probe")

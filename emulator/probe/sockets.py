@@ -29,6 +29,7 @@ from reference.packet import Packet
 
 WINDOW = 512  # probes under way at once
 SLICE = 64  # opened between two looks at what has come in
+RESEND_AFTER = (0.4, 1.0)  # seconds until an unanswered datagram is sent once more, and then again: links lose packets
 GRACE = 0.005  # seconds a settled probe stays open, so that evidence against it is still heard
 _PORTS = SourcePorts()  # one for the process: the kernel's memory of flows outlives a prober
 
@@ -126,6 +127,7 @@ class _Run:
         self._outcomes: list[Outcome | None] = [None] * len(attempts)
         self._outstanding = Outstanding()
         self._settled: deque[Attempt] = deque()
+        self._resends: list[deque[tuple[float, Attempt]]] = [deque() for _ in RESEND_AFTER]  # when, and what
         self._drops = {source.fileno(): source for source in drops}
         self._clients: dict[int, Client] = {}  # by the attempt's index
         self._channels: dict[ChannelKey, RawChannel] = {}
@@ -149,6 +151,7 @@ class _Run:
                 self._open_slice()
             self._look(0.0 if more else self._patience())
             self._retire()
+            self._resend()
         return [outcome for outcome in self._outcomes if outcome is not None]
 
     def close(self) -> None:
@@ -165,6 +168,7 @@ class _Run:
         oldest = next(iter(self._outstanding), None)
         due = [oldest.sent_at + self._deadline] if oldest is not None else []
         due += [self._settled[0].settled_at + GRACE] if self._settled and self._settled[0].settled_at else []
+        due += [waiting[0][0] for waiting in self._resends if waiting]
         return max(0.0, min(due, default=0.0) - time.monotonic())
 
     def _look(self, timeout: float) -> None:
@@ -329,6 +333,24 @@ class _Run:
     def _sending(self, attempt: Attempt) -> None:
         attempt.sent_at = time.monotonic()
         self._outstanding.add(attempt)
+        if attempt.packet.protocol != TCP:
+            self._resends[0].append((attempt.sent_at + RESEND_AFTER[0], attempt))
+
+    def _resend(self) -> None:
+        """Send once more what has had neither answer nor drop; each attempt is counted in the evidence."""
+        now = time.monotonic()
+        for stage, waiting in enumerate(self._resends):
+            while waiting and waiting[0][0] <= now:
+                _, attempt = waiting.popleft()
+                if attempt.settled_at is not None or self._outcomes[attempt.index] is not None:
+                    continue
+                if (client := self._clients.get(attempt.index)) is not None:
+                    client.resend()
+                elif (numbered := self._numbers.get(attempt.index)) is not None:
+                    attempt.times_sent += 1
+                    self._channels[numbered[0]].send(attempt, numbered[1])
+                if stage + 1 < len(RESEND_AFTER):
+                    self._resends[stage + 1].append((attempt.sent_at + RESEND_AFTER[stage + 1], attempt))
 
     def _open_crafted(self, attempt: Attempt) -> None:
         packet = attempt.packet
