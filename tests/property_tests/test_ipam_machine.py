@@ -5,4 +5,4 @@ from hypothesis import settings
 from property_tests.machines.ipam import AddressMachine
 
 TestAddresses = AddressMachine.TestCase
-TestAddresses.settings = settings(max_examples=25, stateful_step_count=30)
+TestAddresses.settings = settings(stateful_step_count=30)
