@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from textwrap import dedent
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -23,7 +24,7 @@ _environment = Environment(
 
 @dataclass(frozen=True)
 class Moment:
-    """The matrices of one step, or of the end."""
+    """A step, or the end, with its matrices."""
 
     title: str
     grids: list[Grid]
@@ -40,6 +41,7 @@ def page(result: RunResult) -> str:
         started=datetime.fromtimestamp(result.started, UTC).strftime("%Y-%m-%d %H:%M UTC"),
         moments=lambda scenario: list(moments(scenario)),
         anchor=lambda check: anchors[id(check)],
+        lines=lambda text: dedent(text).strip().splitlines(),
         hover=hover,
         look=look,
         mark=mark,
@@ -49,13 +51,16 @@ def page(result: RunResult) -> str:
 
 
 def moments(scenario: ScenarioResult) -> Iterator[Moment]:
-    """What the network was like at each step that looked, in order."""
-    for step in sorted({check.step for check in scenario.checks}):
-        checks = [check for check in scenario.checks if check.step == step]
-        last = step >= len(scenario.steps)
-        title = "At the end" if last else f"Step {step + 1}: {scenario.steps[step]}"
-        wrong = sum(check.status != "passed" for check in checks)
-        yield Moment(title, joined(grids(scenario, step)), len(checks), wrong)
+    """Every step in order, with what the network was like if it looked; and the end, if it looked there."""
+    by_step: dict[int, list[Check]] = {}
+    for check in scenario.checks:
+        by_step.setdefault(check.step, []).append(check)
+    titles = [f"Step {number}: {step}" for number, step in enumerate(scenario.steps, 1)]
+    for step, title in enumerate([*titles, "At the end"]):
+        checks = by_step.get(step, [])
+        if checks or step < len(titles):
+            wrong = sum(check.status != "passed" for check in checks)
+            yield Moment(title, joined(grids(scenario, step)), len(checks), wrong)
 
 
 def hover(checks: tuple[Check, ...]) -> str:
