@@ -78,15 +78,28 @@ class Entity:
     `miss_by_port` needs the number alone and comes first; `miss` needs to know whose the address is.
     """
 
-    __slots__ = ("_blind", "_filters", "_lone_not", "_nets", "_not_nets", "_not_ports", "_ports", "_services", "rule")
+    __slots__ = (
+        "_blind",
+        "_filters",
+        "_lone_not",
+        "_nets",
+        "_not_nets",
+        "_not_ports",
+        "_ports",
+        "_service",
+        "_service_ports",
+        "rule",
+    )
 
-    def __init__(self, rule: EntityRule, namespace: str) -> None:
+    def __init__(self, rule: EntityRule, namespace: str, *, is_destination: bool) -> None:
         self.rule = rule
         self._nets = Nets(rule.nets) if rule.nets else None
         self._not_nets = Nets(rule.not_nets) if rule.not_nets else None
         self._ports = Ports(rule.ports) if rule.ports else None
         self._not_ports = Ports(rule.not_ports) if rule.not_ports else None
-        self._services = rule.services is not None
+        service = rule.services
+        self._service = None if service is None else (service.namespace, service.name)
+        self._service_ports = is_destination  # as a source a service is its addresses alone (RULE-12)
         filters = _filters(rule, namespace)
         self._lone_not = parse(rule.not_selector) if rule.not_selector and not filters else None
         if rule.not_selector and filters:  # combined: an owner that is in the one and not in the other (RULE-7)
@@ -94,13 +107,13 @@ class Entity:
         self._filters = tuple(filters)
         named = any(ports is not None and ports.names for ports in (self._ports, self._not_ports))
         asked = (self._nets, self._not_nets, self._lone_not)
-        self._blind = not (filters or named or self._services or any(part is not None for part in asked))
+        self._blind = not (filters or named or self._service or any(part is not None for part in asked))
 
     @property
     def asks(self) -> Asks:
         """What beyond the port's number decides here; a named port asks whose address it is."""
         lists = [ports for ports in (self._ports, self._not_ports) if ports is not None]
-        if any(ports.names for ports in lists):
+        if any(ports.names for ports in lists) or (self._service and self._service_ports):
             return "address and port"
         return "nothing" if self._blind else "address"
 
@@ -127,6 +140,11 @@ class Entity:
             return "notNets"
         return None
 
+    def _serves(self, party: Party, port: int, protocol: int) -> bool:
+        """Report whether the address stands behind the service; as a destination, with this port (RULE-12)."""
+        ports = party.services.get(self._service) if self._service else None
+        return ports is not None and (not self._service_ports or (port, protocol) in ports)
+
     def _miss_by_owners(self, party: Party, port: int, protocol: int) -> str | None:
         owners = list(party.owners)
         for narrow in self._filters:
@@ -135,8 +153,8 @@ class Entity:
                 return narrow.field
         if self._lone_not is not None and any(self._lone_not.matches(owner.labels) for owner in owners):
             return "notSelector"  # addresses of nobody pass (RULE-7)
-        if self._services:
-            return "services"  # no EndpointSlice is known, so the set is empty (RULE-12)
+        if self._service is not None and not self._serves(party, port, protocol):
+            return "services"
         ports, not_ports = self._ports, self._not_ports
         if ports is not None and ports.names and not ports.contain(port, protocol, owners):
             return "ports"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 from reference.endpoints import Family, Host, WorkloadEndpoint
+from reference.policy.services import NO_SERVICES, Services, services_by_address
 from reference.profiles import account_labels, namespace_labels, profile
 from reference.resources import GlobalNetworkSet, Namespace, NetworkSet, ServiceAccount
 from reference.state import State
@@ -43,6 +44,7 @@ class Party:
     owners: tuple[Owner, ...]
     endpoint: WorkloadEndpoint | None  # the workload whose policies apply at this end
     host: Host | None
+    services: Services = field(default_factory=dict)  # those it stands behind (RULE-12)
 
     @property
     def name(self) -> str:
@@ -80,6 +82,7 @@ class Peers:
         self._owners: dict[tuple[str, str], Owner] = {}
         self._namespaces: dict[str, Mapping[str, str]] = {}
         self._hosts = {address: host for _, host in sorted(state.hosts.items()) for address in host.addresses}
+        self._services = services_by_address(state)
         self._nets: dict[Family, _NetIndex] = {4: _NetIndex(32), 6: _NetIndex(128)}
         self._index(state.all(NetworkSet))
         self._index(state.all(GlobalNetworkSet))
@@ -123,6 +126,7 @@ class Peers:
             owners=tuple(owners),
             endpoint=endpoints[0] if endpoints else None,
             host=self._hosts.get(str(parsed)),
+            services=self._services.get(str(parsed), NO_SERVICES),
         )
 
     def _endpoint_owner(self, endpoint: WorkloadEndpoint) -> Owner:

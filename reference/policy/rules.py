@@ -13,6 +13,7 @@ from reference.packet import protocol_name, protocol_number
 from reference.policy.entities import Asks, Entity
 from reference.policy.peers import Party
 from reference.policy.question import End, Question
+from reference.policy.services import with_own_namespace
 from reference.policy.wording import entity_reason
 from reference.resources.calico import Action, ICMPFields, Rule
 
@@ -51,12 +52,12 @@ class CalicoRule:
     def __init__(self, rule: Rule, index: int, namespace: str) -> None:
         self.index = index
         self.action = rule.action
-        self.rule = rule
+        self.rule = rule = with_own_namespace(rule, namespace)
         self._protocol = None if rule.protocol is None else protocol_number(rule.protocol)
         self._not_protocol = None if rule.not_protocol is None else protocol_number(rule.not_protocol)
         self._family = rule.ip_version
-        self._source = Entity(rule.source, namespace)
-        self._destination = Entity(rule.destination, namespace)
+        self._source = Entity(rule.source, namespace, is_destination=False)
+        self._destination = Entity(rule.destination, namespace, is_destination=True)
 
     def miss(self, question: Question) -> str | None:
         """The name of the first field that does not match, or None (RULE-1)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reference.policy.peers import Party
-from reference.resources.calico import EntityRule
+from reference.resources.calico import EntityRule, ServiceMatch
 
 
 def spelled(entries: tuple[int | str, ...]) -> str:
@@ -25,6 +25,8 @@ def entity_reason(side: str, field: str, rule: EntityRule, party: Party, port: i
         return f"{side} port {port} is {'not in' if field == 'ports' else 'excluded by notPorts'} {entries}"
     if field in {"nets", "notNets"}:
         return _net_reason(who, field, rule, party)
+    if field == "services" and rule.services is not None:
+        return _service_reason(who, side, rule.services, party, port)
     return _owner_reason(who, field, rule, party)
 
 
@@ -34,6 +36,13 @@ def _net_reason(who: str, field: str, rule: EntityRule, party: Party) -> str:
     if all((":" in net) != (party.family == 6) for net in nets):
         return f"{field} {', '.join(nets)} has no {family} net, so the rule says nothing of {family}"
     return f"{who} is {'not in' if field == 'nets' else 'excluded by notNets'} {', '.join(nets)}"
+
+
+def _service_reason(who: str, side: str, service: ServiceMatch, party: Party, port: int) -> str:
+    place = (service.namespace, service.name)
+    if side == "destination" and place in party.services:
+        return f"{who} stands behind service {'/'.join(place)}, but not with port {port}"
+    return f"{who} is in no EndpointSlice of service {'/'.join(place)}"
 
 
 def _owner_reason(who: str, field: str, rule: EntityRule, party: Party) -> str:
@@ -48,7 +57,5 @@ def _owner_reason(who: str, field: str, rule: EntityRule, party: Party) -> str:
             return f"{who} does not run as a service account the rule names"
         case "selector":
             return f"{who} does not match {rule.selector}"
-        case "notSelector":
-            return f"{who} is excluded by notSelector {rule.not_selector}"
         case _:
-            return f"the service has no known endpoints, so {who} is not one of them"
+            return f"{who} is excluded by notSelector {rule.not_selector}"

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from immutables import Map
 
 from reference.endpoints import Family
+from reference.program.backends import backends
 from reference.program.endpoints import Endpoints
 from reference.program.labels import Profiles, item, profile_names, resources
 from reference.program.matching import ItemKey, Matching
@@ -26,7 +27,7 @@ from reference.program.nodes import NodeParts
 from reference.program.policies import CompiledPolicy
 from reference.program.registry import Registry
 from reference.program.types import IPSet, NodeProgram, Walk
-from reference.resources import IPPool, Tier
+from reference.resources import EndpointSlice, IPPool, Tier
 from reference.state import State
 
 V = TypeVar("V")
@@ -60,7 +61,8 @@ class _Memory:
         self._state = State()
         self._profiles = Profiles()
         self._matching = Matching()
-        self._registry = Registry(self._matching)
+        self._slices = Matching()
+        self._registry = Registry(self._matching, self._slices)
         self._endpoints = Endpoints()
         self._nodes: dict[str, NodeParts] = {}
         self._everywhere: frozenset[str] = frozenset()  # program ids every node asks for
@@ -80,6 +82,7 @@ class _Memory:
         before, self._state = self._state, state
         endpoints = changes(before.endpoints, state.endpoints)
         self._move_items(before, state, endpoints)
+        self._move_slices(before, state)
         for kind in _POLICY_KINDS:
             after = resources(state, kind)
             for key in changes(resources(before, kind), after):
@@ -102,6 +105,13 @@ class _Memory:
         for kind in _SET_KINDS:
             old, new = resources(before, kind), resources(state, kind)
             self._move_kind(old, new, changes(old, new), heirs)
+
+    def _move_slices(self, before: State, state: State) -> None:
+        """EndpointSlices inherit nothing, and only sets of services hear of them."""
+        after = resources(state, "EndpointSlice")
+        for key in changes(resources(before, "EndpointSlice"), after):
+            found = after.get(key)
+            self._slices.put(key, backends(key, found) if isinstance(found, EndpointSlice) else None)
 
     def _move_kind(
         self, before: Map[Any, Any], after: Map[Any, Any], changed: list[ItemKey], heirs: set[ItemKey]

@@ -23,10 +23,12 @@ Moves = dict[ItemKey, dict[Placement, int]]  # by endpoint: the policies it join
 class Registry:
     """Keeps policies compiled and sets filled; collects what nodes must look at again."""
 
-    def __init__(self, matching: Matching) -> None:
+    def __init__(self, matching: Matching, slices: Matching) -> None:
+        """Begin empty. `matching` holds endpoints and network sets, `slices` EndpointSlices."""
         self.compiled: dict[str, CompiledPolicy] = {}  # policies and profiles, by program id
         self.sets: dict[str, SetMembers] = {}  # by base id
         self._matching = matching
+        self._slices = slices
         self._ids: dict[Key, str] = {}  # of policies that have a program
         self._scopes: dict[str, _Scope] = {}  # by program id
         self._uses: dict[str, int] = {}  # of sets, by base id
@@ -107,8 +109,7 @@ class Registry:
         if spec.id not in self.sets:
             members = self.sets[spec.id] = SetMembers(spec, self._mark)
             self._mark(members)
-            if spec.selector is not None:
-                self._matching.attach(spec.selector, members)
+            self._matching_of(spec).attach(spec.selector, members)
 
     def _release(self, base: str) -> None:
         self._uses[base] -= 1
@@ -116,8 +117,10 @@ class Registry:
             return
         members = self.sets.pop(base)
         del self._uses[base]
-        if members.spec.selector is not None:
-            self._matching.detach(members.spec.selector, members)
+        self._matching_of(members.spec).detach(members.spec.selector, members)
+
+    def _matching_of(self, spec: SetSpec) -> Matching:
+        return self._slices if spec.of_slices else self._matching
 
     def _note_move(self, key: ItemKey, placement: Placement, by: int) -> None:
         noted = self._moves.setdefault(key, {})

@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 
+from reference.program.backends import of_service
 from reference.program.types import SetKind
 from reference.selectors import Selector
 
@@ -19,9 +20,10 @@ class SetSpec:
 
     id: str
     kind: SetKind
-    selector: Selector | None  # None: nothing can be a member yet
+    selector: Selector
     port: str = ""  # the name of the port, for `ports`
     protocol: int | None = None  # of the port; None: any
+    of_slices: bool = False  # the selector is one of EndpointSlices, not of endpoints and network sets
 
 
 @lru_cache(maxsize=16384)
@@ -38,8 +40,8 @@ def port_set(selector: Selector, port: str, protocol: int | None) -> SetSpec:
 
 @lru_cache(maxsize=4096)
 def service_set(namespace: str, name: str, kind: SetKind) -> SetSpec:
-    """The back ends of a service (RULE-12). No kind says who they are yet, so it is empty and matches nothing."""
-    return SetSpec("v" + _digest(namespace, name, kind), kind, None)
+    """The backends of a service: their addresses alone, or each with every port it serves (RULE-12)."""
+    return SetSpec("v" + _digest(namespace, name, kind), kind, of_service(namespace, name), of_slices=True)
 
 
 def _digest(*parts: str) -> str:

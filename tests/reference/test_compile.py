@@ -280,8 +280,8 @@ def test_members_of_port_sets(rule: str, expected: set[str]) -> None:
     assert members(programs["n1"]) == [expected]
 
 
-def test_services_never_match() -> None:
-    """RULE-12: while nothing says who a service's back ends are, its set is empty."""
+def test_a_service_nobody_stands_behind() -> None:
+    """RULE-12: a service without EndpointSlices is an empty set."""
     rule = "{action: Allow, destination: {services: {name: s, namespace: shop}}}"
     programs = compiled(policy("p", f"types: [Egress], egress: [{rule}]"))
     assert members(programs["n1"]) == [set()]

@@ -21,9 +21,8 @@ IN_A_NAMESPACE = "has(projectcalico.org/namespace)"
 
 def named(spec: SetSpec) -> str:
     """A set in words instead of by its id."""
-    selector = "" if spec.selector is None else f" of {spec.selector.canonical}"
     port = f" {spec.port}/{spec.protocol}" if spec.port else ""
-    return f"{spec.kind}{port}{selector}"
+    return f"{spec.kind}{port} of {spec.selector.canonical}"
 
 
 def readable(rule: ProgramRule, sets: dict[str, SetSpec]) -> dict[str, Any]:
@@ -74,8 +73,8 @@ PLAIN_CASES = [
     ("RULE-9 a value is no all()", "{source: {namespaceSelector: \"x == 'all()'\"}}", {"source_sets": ['nets of pcns.x == "all()"']}),
     ("RULE-9 namespaceSelector makes notSelector positive", "{source: {namespaceSelector: has(x), notSelector: has(b)}}", {"source_sets": ["nets of (has(pcns.x) && !has(b))"]}),
     ("RULE-10 names and selector", "{source: {serviceAccounts: {names: [b, a], selector: has(r)}}}", {"source_sets": ['nets of (projectcalico.org/serviceaccount in {"a", "b"} && has(pcsa.r))']}),
-    ("RULE-12 a service as destination is an empty set of ports", "{destination: {services: {name: s, namespace: n}}}", {"destination_port_sets": ["ports"]}),
-    ("RULE-12 a service as source is an empty set of addresses", "{source: {services: {name: s, namespace: n}}}", {"source_sets": ["nets"]}),
+    ("RULE-12 a service as destination is a set of ports", "{destination: {services: {name: s, namespace: n}}}", {"destination_port_sets": ['ports of service == "n/s"']}),
+    ("RULE-12 a service as source is a set of addresses", "{source: {services: {name: s, namespace: n}}}", {"source_sets": ['nets of service == "n/s"']}),
     ("RULE-13 nets tell the family", "{source: {nets: [10.1.2.3/8]}}", {"family": 4, "source_nets": ["10.0.0.0/8"]}),
     ("RULE-13 notNets tell the family too", "{destination: {notNets: ['fd00::/8']}}", {"family": 6, "not_destination_nets": ["fd00::/8"]}),
     ("nets inside others and repeated ones go", "{source: {nets: [10.1.0.0/16, 10.0.0.0/8, 10.0.0.0/8, 10.9.9.9]}}", {"family": 4, "source_nets": ["10.0.0.0/8"]}),
