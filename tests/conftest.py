@@ -44,24 +44,27 @@ def as_ordinary_user(command: list[str]) -> list[str]:
         return command
     drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
     drop += ["--bounding-set=-all", *command]
-    needed = {str(Path(path).resolve()) for path in (sys.base_prefix, sys.prefix, ROOT)}
-    hidden = next((top for path in sorted(needed) if (top := _closed_ancestor(Path(path)))), None)
-    if hidden is None:
+    needed = sorted({Path(path).resolve() for path in (sys.base_prefix, sys.prefix, ROOT)})
+    shown = [path for path in needed if _closed_ancestors(path)]
+    if not shown:
         return drop
-    shown = [path for path in sorted(needed) if Path(path).is_relative_to(hidden)]
     lines = ["set -e", "mount --make-rprivate /", "mount -t tmpfs none /mnt"]
     for number, path in enumerate(shown):
         lines += [f"mkdir /mnt/{number}", f"mount --bind '{path}' /mnt/{number}"]
-    lines.append(f"mount -t tmpfs -o mode=755 none '{hidden}'")
+    hidden: set[Path] = set()
     for number, path in enumerate(shown):
+        for closed in _closed_ancestors(path):  # an open directory takes its place; what is needed is shown inside
+            if closed not in hidden:
+                hidden.add(closed)
+                lines.append(f"mount -t tmpfs -o mode=755 none '{closed}'")
         lines += [f"mkdir -p '{path}'", f"mount --move /mnt/{number} '{path}'"]
     lines += ["umount /mnt", 'exec "$@"']
     return ["unshare", "--mount", "sh", "-c", "\n".join(lines), "sh", *drop]
 
 
-def _closed_ancestor(path: Path) -> Path | None:
-    """The topmost directory on the way to a path that others may not enter."""
-    return next((top for top in reversed((path, *path.parents)) if not top.stat().st_mode & 0o001), None)
+def _closed_ancestors(path: Path) -> list[Path]:
+    """The directories on the way to a path, itself included, that others may not enter; the topmost first."""
+    return [top for top in reversed((path, *path.parents)) if not top.stat().st_mode & 0o001]
 
 
 USERS = [
