@@ -11,7 +11,15 @@ from muslin.cli import output
 
 
 @click.command()
-@click.option("--time", "seconds", default=30.0, show_default=True, metavar="S", help="How long to search.")
+@click.option(
+    "--time",
+    "seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="S",
+    help="How long to search.",
+)
 @click.option("--seed", type=int, metavar="N", help="Repeat a search; by default a new one.")
 @click.option(
     "--kernel/--no-kernel", default=None, help="Also send a sample for real; by default where that is possible."

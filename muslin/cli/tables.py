@@ -34,7 +34,12 @@ def _labels(_: State, item: Any) -> str:  # noqa: ANN401
 
 
 def _order(_: State, item: Any) -> str:  # noqa: ANN401
-    return "<none>" if item.spec.order is None else f"{item.spec.order:g}"
+    order = item.spec.order
+    return "<none>" if order is None else str(int(order)) if float(order).is_integer() else str(order)
+
+
+def _node_addresses(_: State, node: Any) -> str:  # noqa: ANN401
+    return ",".join(found.address for found in node.status.addresses if found.type == "InternalIP") or "<none>"
 
 
 _POLICY: list[Column] = [
@@ -49,7 +54,7 @@ _ACTION: Column = ("ACTION", False, lambda _, item: item.spec.staged_action)
 
 COLUMNS: dict[str, list[Column]] = {
     "Pod": [("IP", False, _addresses), ("NODE", False, _node), ("INTERFACE", True, _interface)],
-    "Node": [("ADDRESSES", False, lambda _, node: ",".join(a.address for a in node.status.addresses))],
+    "Node": [("ADDRESSES", False, _node_addresses)],
     "NetworkPolicy": _POLICY,
     "GlobalNetworkPolicy": _POLICY,
     "StagedNetworkPolicy": [_ACTION, *_POLICY],
