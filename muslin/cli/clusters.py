@@ -197,5 +197,5 @@ def ls(as_json: bool) -> int:
             row["name"], str(row["pid"]), str(len(row["nodes"])), str(row["pods"]), str(row["seq"]),
             row["encryption"] or "none", row["log"],
         )  # fmt: skip
-    output.console().print(table)
+    output.print_table(table)
     return 0

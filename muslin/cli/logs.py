@@ -37,8 +37,16 @@ def _summary(event: Any) -> str:  # noqa: ANN401 - any event
         return f"{kind} {event.endpoint.name} on {event.endpoint.node}: {', '.join(event.endpoint.addresses)}"
     if kind == "HostAttached":
         return f"{kind} {event.host.name}: {', '.join(event.host.addresses)}"
+    if kind == "AddressAssigned":
+        return f"{kind} {event.address} to {_holder(event)} from {event.block}"
     fields = (f"{name}={getattr(event, name)}" for name in event.__struct_fields__ if getattr(event, name))
     return f"{kind} {' '.join(fields)}"
+
+
+def _holder(event: Any) -> str:  # noqa: ANN401
+    """Who an address is for: its pod where IPAM says one, else the handle."""
+    pod = "/".join(filter(None, (event.attributes.get("namespace"), event.attributes.get("pod"))))
+    return pod or str(event.handle)
 
 
 @click.command()

@@ -103,5 +103,5 @@ def get(
         where = f" in namespace {namespace}" if found.namespaced and not everywhere else ""
         click.echo(f"No resources found{where}", err=True)
     else:
-        output.console().print(table(state, found, chosen, everywhere, wide=form == "wide"))
+        output.print_table(table(state, found, chosen, everywhere, wide=form == "wide"))
     return 0

@@ -13,6 +13,9 @@ from reference.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+
+WIDEST = 10_000  # columns of a table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,6 +53,17 @@ def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_table(table: Table) -> None:
+    """A table as kubectl prints one: nothing cut off, however narrow the terminal; no blanks at the end of a line."""
+    for column in table.columns:
+        column.no_wrap = True
+    wide = console()
+    wide.width = WIDEST
+    with wide.capture() as captured:
+        wide.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def progress(text: str) -> None:

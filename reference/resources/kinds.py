@@ -101,7 +101,9 @@ KINDS: tuple[Kind, ...] = (
     Kind(Node, "Node", _CORE, "nodes", ("no",), namespaced=False),
     Kind(Pod, "Pod", _CORE, "pods", ("po",)),
     Kind(KubernetesNetworkPolicy, "NetworkPolicy", _NETWORKING, "networkpolicies", ("netpol", "knp")),
-    Kind(NetworkPolicy, "NetworkPolicy", _CALICO, "caliconetworkpolicies", ("cnp",), singular="caliconetworkpolicy"),
+    Kind(
+        NetworkPolicy, "NetworkPolicy", _CALICO, "caliconetworkpolicies", ("cnp", "np"), singular="caliconetworkpolicy"
+    ),
     Kind(
         GlobalNetworkPolicy,
         "GlobalNetworkPolicy",
