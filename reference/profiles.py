@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from reference.resources import Metadata, Namespace, Profile, ServiceAccount
 from reference.resources.calico import ProfileSpec, Rule
+from reference.resources.hosts import DEFAULT_ALLOW_PROFILE
 from reference.state import State
 
 NAMESPACE_LABEL_PREFIX = "pcns."
 ACCOUNT_LABEL_PREFIX = "pcsa."
 NAME_LABEL = "projectcalico.org/name"
 _ALLOW_ALL = (Rule(action="Allow"),)
+_DEFAULT_ALLOW = Profile(  # what automatic host endpoints have (HEP-8)
+    metadata=Metadata(name=DEFAULT_ALLOW_PROFILE), spec=ProfileSpec(ingress=_ALLOW_ALL, egress=_ALLOW_ALL)
+)
 
 
 def profile(state: State, name: str) -> Profile | None:
@@ -27,6 +31,8 @@ def profile(state: State, name: str) -> Profile | None:
         place, _, account_name = name.removeprefix("ksa.").partition(".")  # a namespace has no dots, an account may
         account = state.get(ServiceAccount, account_name, place)
         return None if account is None else _of_account(account)
+    if name == DEFAULT_ALLOW_PROFILE:
+        return _DEFAULT_ALLOW
     return state.get(Profile, name)
 
 

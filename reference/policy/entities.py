@@ -59,8 +59,7 @@ class Ports:
         return self.have(port) or any(
             declared.port == port and declared.protocol == protocol and declared.name in self.names
             for holder in holders
-            if holder.endpoint is not None
-            for declared in holder.endpoint.ports
+            for declared in holder.ports
         )
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
-from reference.endpoints import Family, Host, WorkloadEndpoint
+from reference.endpoints import EndpointPort, Family, Host, WorkloadEndpoint
+from reference.packet import protocol_number
 from reference.policy.services import NO_SERVICES, Services, services_by_address
 from reference.profiles import account_labels, namespace_labels, profile
-from reference.resources import GlobalNetworkSet, Namespace, NetworkSet, ServiceAccount
+from reference.resources import GlobalNetworkSet, HostEndpoint, Namespace, NetworkSet, ServiceAccount
 from reference.state import State
 
 NAMESPACE_LABEL = "projectcalico.org/namespace"
@@ -23,7 +24,7 @@ _MOST_PARTIES = 100_000  # addresses remembered per state; more are looked up ag
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Owner:
-    """An endpoint or a network set, as selectors see it. `namespace` is empty for a GlobalNetworkSet."""
+    """An endpoint or a network set, as selectors see it. `namespace` is empty where there is none."""
 
     name: str
     namespace: str
@@ -31,7 +32,8 @@ class Owner:
     labels: Mapping[str, str]  # effective: own over inherited (SEL-9)
     namespace_labels: Mapping[str, str]
     account_labels: Mapping[str, str]
-    endpoint: WorkloadEndpoint | None  # None for a network set
+    endpoint: WorkloadEndpoint | None  # None for a network set and a host endpoint
+    ports: tuple[EndpointPort, ...] = ()  # named ones it declares (RULE-6)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,9 +85,14 @@ class Peers:
         self._namespaces: dict[str, Mapping[str, str]] = {}
         self._hosts = {address: host for _, host in sorted(state.hosts.items()) for address in host.addresses}
         self._services = services_by_address(state)
+        self._host_endpoints: dict[str, list[Owner]] = {}  # by expected address
         self._nets: dict[Family, _NetIndex] = {4: _NetIndex(32), 6: _NetIndex(128)}
         self._index(state.all(NetworkSet))
         self._index(state.all(GlobalNetworkSet))
+        for endpoint in state.all(HostEndpoint):
+            owner = host_owner(state, endpoint)
+            for address in endpoint.spec.expected_ips:  # all it contributes (RULE-8)
+                self._host_endpoints.setdefault(address, []).append(owner)
 
     def at(self, address: str) -> Party:
         """All that stands behind an address."""
@@ -118,7 +125,8 @@ class Peers:
         family: Family = 4 if parsed.version == 4 else 6
         keys = self._state.addresses.get(str(parsed), ())
         endpoints = [self._state.endpoints[key] for key in keys]
-        owners = dict.fromkeys((*map(self.owner, endpoints), *self._nets[family].containing(number)))
+        hosts = self._host_endpoints.get(str(parsed), ())
+        owners = dict.fromkeys((*map(self.owner, endpoints), *hosts, *self._nets[family].containing(number)))
         return Party(
             address=address,
             family=family,
@@ -145,17 +153,19 @@ class Peers:
             namespace_labels=self.namespace_labels(endpoint.namespace),
             account_labels=_NO_LABELS if account is None else account_labels(account),
             endpoint=endpoint,
+            ports=endpoint.ports,
         )
 
     def _index(self, sets: Iterable[NetworkSet | GlobalNetworkSet]) -> None:
         for network_set in sets:
-            owner = self._set_owner(network_set)
+            owner = self.set_owner(network_set)
             for text in network_set.spec.nets:
                 net = ip_network(text, strict=False)
                 family: Family = 4 if net.version == 4 else 6
                 self._nets[family].add(int(net.network_address), net.prefixlen, owner)
 
-    def _set_owner(self, network_set: NetworkSet | GlobalNetworkSet) -> Owner:
+    def set_owner(self, network_set: NetworkSet | GlobalNetworkSet) -> Owner:
+        """A network set as selectors see it."""
         namespace = network_set.namespace
         labels: dict[str, str] = dict(network_set.metadata.labels)
         if namespace:  # reachable from namespaced selectors, and inherits its namespace's labels (2f)
@@ -170,3 +180,21 @@ class Peers:
             account_labels=_NO_LABELS,
             endpoint=None,
         )
+
+
+def host_owner(state: State, endpoint: HostEndpoint) -> Owner:
+    """A host endpoint as selectors see it: in no namespace, its labels over those of its profiles (HEP-2, 2f)."""
+    labels: dict[str, str] = {}
+    for name in reversed(endpoint.spec.profiles):
+        found = profile(state, name)
+        labels.update(found.spec.labels_to_apply if found is not None else _NO_LABELS)
+    return Owner(
+        name=f"host endpoint {endpoint.name}",
+        namespace="",
+        service_account="",
+        labels=labels | endpoint.metadata.labels,
+        namespace_labels=_NO_LABELS,
+        account_labels=_NO_LABELS,
+        endpoint=None,
+        ports=tuple(EndpointPort(port.name, protocol_number(port.protocol), port.port) for port in endpoint.spec.ports),
+    )

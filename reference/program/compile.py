@@ -20,19 +20,22 @@ from immutables import Map
 from reference.endpoints import Family
 from reference.program.backends import backends
 from reference.program.endpoints import Endpoints
+from reference.program.hosts import KIND as HOST_ENDPOINTS
+from reference.program.hosts import SettingsBook, open_ports
 from reference.program.labels import Profiles, item, profile_names, resources
 from reference.program.matching import ItemKey, Matching
 from reference.program.nets import net
 from reference.program.nodes import NodeParts
 from reference.program.policies import CompiledPolicy
 from reference.program.registry import Registry
-from reference.program.types import IPSet, NodeProgram, Walk
+from reference.program.types import Failsafes, IPSet, NodeProgram, Walk
 from reference.resources import EndpointSlice, IPPool, Tier
 from reference.state import State
 
 V = TypeVar("V")
 _POLICY_KINDS = ("NetworkPolicy", "GlobalNetworkPolicy", "KubernetesNetworkPolicy")
-_SET_KINDS = ("NetworkSet", "GlobalNetworkSet")
+_SET_KINDS = ("NetworkSet", "GlobalNetworkSet", HOST_ENDPOINTS)  # what contributes to sets, beside pods
+_NO_FAILSAFES = Failsafes()
 
 
 class Compiler:
@@ -42,7 +45,7 @@ class Compiler:
         self._memory = _Memory()
 
     def compile(self, state: State) -> Map[str, NodeProgram]:
-        """The program of every node of the state, by node name.
+        """The program of every node, and every host outside, of the state, by name.
 
         Raises:
             InvalidInputError: a resource that admission would have refused (a selector that does not parse).
@@ -64,6 +67,7 @@ class _Memory:
         self._slices = Matching()
         self._registry = Registry(self._matching, self._slices)
         self._endpoints = Endpoints()
+        self._settings = SettingsBook()
         self._nodes: dict[str, NodeParts] = {}
         self._everywhere: frozenset[str] = frozenset()  # program ids every node asks for
         self._pools: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
@@ -133,13 +137,10 @@ class _Memory:
         tiers_moved = resources(before, "Tier") is not resources(state, "Tier")
         if tiers_moved:
             self._endpoints.book.set_tiers(state.all(Tier))
-        self._endpoints.move(
-            state,
-            changed,
-            self._registry.take_moves(),
-            self._node,
-            all_walks=tiers_moved,
-        )
+        moves = self._registry.take_moves()
+        self._endpoints.move(state, changed, moves, self._node, all_walks=tiers_moved)
+        guards = changes(resources(before, HOST_ENDPOINTS), resources(state, HOST_ENDPOINTS))
+        self._endpoints.hosts.move(before, state, guards, moves, self._node, all_walks=tiers_moved)
 
     def _node(self, name: str) -> NodeParts:
         """The parts of a node, be it in the state yet or not."""
@@ -164,17 +165,18 @@ class _Memory:
             self._node(name)
         for name, parts in list(self._nodes.items()):
             parts.settle(self, policies, sets)
-            if name not in nodes and not parts.endpoints:
+            if name not in nodes and not parts.endpoints and not parts.host_endpoints:
                 del self._nodes[name]
 
     def _assemble(self, state: State) -> Map[str, NodeProgram]:
         """The programs. One in which nothing changed but the sequence number has every part of the last one."""
-        sources, pools = self._pools
+        nowhere: frozenset[str] = frozenset()
         programs = {}
         for host in state.hosts.values():
-            if not host.is_node:
-                continue
-            parts = self._nodes[host.name]
+            parts = self._nodes.get(host.name, _IDLE)
+            settings = self._settings.of(state, host.name)
+            sources, pools = self._pools if host.is_node else (nowhere, nowhere)
+            guarded = bool(parts.host_endpoints)
             program = NodeProgram(
                 node=host.name,
                 seq=state.seq,
@@ -184,10 +186,17 @@ class _Memory:
                 endpoints=parts.endpoints,
                 nat_sources=sources,
                 pools=pools,
+                host_endpoints=parts.host_endpoints,
+                failsafes=settings.failsafes if guarded else _NO_FAILSAFES,
+                open_ports=open_ports(encrypted=guarded and host.is_node and bool(state.encryption)),
+                to_host=settings.to_host,
             )
             known = self._programs.get(host.name)
             programs[host.name] = known if known is not None and _same_parts(known, program) else program
         return Map(programs)
+
+
+_IDLE = NodeParts()  # of a host outside that has nothing to enforce; never changed
 
 
 def _same_parts(one: NodeProgram, other: NodeProgram) -> bool:

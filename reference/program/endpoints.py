@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from reference.endpoints import WorkloadEndpoint
+from reference.program.hosts import HostEndpoints
 from reference.program.matching import ItemKey
 from reference.program.nodes import NodeParts
 from reference.program.policies import Placement
@@ -33,6 +34,7 @@ class Endpoints:
         self.book = WalkBook()
         self._companies: dict[ItemKey, Company] = {}
         self._placed: dict[ItemKey, _Placed] = {}
+        self.hosts = HostEndpoints(self.book, self._companies)
 
     def move(
         self,
@@ -95,7 +97,8 @@ class Endpoints:
         )
 
     def _used_walks(self) -> set[str]:
-        return {id_ for placed in self._placed.values() for id_ in (placed.program.ingress, placed.program.egress)}
+        pods = {id_ for placed in self._placed.values() for id_ in (placed.program.ingress, placed.program.egress)}
+        return pods | self.hosts.used_walks()
 
 
 @lru_cache(maxsize=4096)

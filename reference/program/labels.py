@@ -6,15 +6,17 @@ from collections.abc import Iterable
 
 from immutables import Map
 
-from reference.endpoints import Family, WorkloadEndpoint
+from reference.endpoints import EndpointPort, Family, WorkloadEndpoint
+from reference.packet import protocol_number
 from reference.profiles import profile
 from reference.program.matching import Item, ItemKey
 from reference.program.nets import net
 from reference.program.rewriting import NAMESPACE
-from reference.resources import AnyResource, GlobalNetworkSet, Key, NetworkSet, Profile
+from reference.resources import AnyResource, GlobalNetworkSet, HostEndpoint, Key, NetworkSet, Profile
 from reference.state import State
 
 AnySet = NetworkSet | GlobalNetworkSet
+Source = WorkloadEndpoint | HostEndpoint | AnySet
 _SOURCES = ("Namespace", "ServiceAccount", "Profile")
 _NO_RESOURCES: Map[Key, AnyResource] = Map()
 
@@ -73,20 +75,26 @@ class Profiles:
         return labels
 
 
-def profile_names(source: WorkloadEndpoint | AnySet) -> tuple[str, ...]:
+def profile_names(source: Source) -> tuple[str, ...]:
     """The profiles something inherits from: an endpoint its own, a network set its namespace's (2f)."""
     if isinstance(source, WorkloadEndpoint):
         return source.profiles
+    if isinstance(source, HostEndpoint):
+        return source.spec.profiles
     return (f"kns.{source.namespace}",) if source.namespace else ()
 
 
-def item(key: ItemKey, source: WorkloadEndpoint | AnySet, profiles: Profiles) -> Item:
-    """The item of an endpoint or a network set."""
+def item(key: ItemKey, source: Source, profiles: Profiles) -> Item:
+    """The item of an endpoint or a network set; of a host's, with its expected addresses only (RULE-8)."""
     names = profile_names(source)
     if isinstance(source, WorkloadEndpoint):
         nets = _nets(source.addresses)
         return Item(key, profiles.over(source.labels, names), nets, is_endpoint=True, ports=source.ports)
     own = source.metadata.labels
+    if isinstance(source, HostEndpoint):
+        ports = tuple(EndpointPort(p.name, protocol_number(p.protocol), p.port) for p in source.spec.ports)
+        nets = _nets(source.spec.expected_ips)
+        return Item(key, profiles.over(own, names), nets, is_endpoint=True, ports=ports)
     if source.namespace:
         own = {**own, NAMESPACE: source.namespace}
     return Item(key, profiles.over(own, names), _nets(source.spec.nets), is_endpoint=False)

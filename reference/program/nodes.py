@@ -13,7 +13,7 @@ from immutables import Map
 
 from reference.endpoints import Family
 from reference.program.policies import CompiledPolicy
-from reference.program.types import EndpointProgram, IPSet, PolicyProgram, Walk
+from reference.program.types import EndpointProgram, HostEndpointProgram, IPSet, PolicyProgram, Walk
 
 P = TypeVar("P")
 
@@ -65,6 +65,7 @@ class NodeParts:
 
     def __init__(self) -> None:
         self.endpoints: Map[str, EndpointProgram] = Map()
+        self.host_endpoints: Map[str, HostEndpointProgram] = Map()
         self.walks: Map[str, Walk] = Map()
         self.policies: Map[str, PolicyProgram] = Map()
         self.sets: Map[str, IPSet] = Map()
@@ -83,6 +84,15 @@ class NodeParts:
         if self.endpoints.get(program.interface) is program:
             self.endpoints = self.endpoints.delete(program.interface)
         self._wanted_walks.ask((program.ingress, program.egress), -1)
+
+    def put_host_endpoints(self, programs: Mapping[str, HostEndpointProgram]) -> None:
+        """Take these host endpoints, by interface, in place of those it has."""
+        for program in programs.values():
+            self._wanted_walks.ask(program.walks, +1)
+        for program in self.host_endpoints.values():
+            self._wanted_walks.ask(program.walks, -1)
+        gone = [interface for interface in self.host_endpoints if interface not in programs]
+        self.host_endpoints = _edited(self.host_endpoints, gone, programs)
 
     def ask_for(self, policy: str, by: int) -> None:
         """Ask for a policy whether endpoints need it or not, or no longer."""

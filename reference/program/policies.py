@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import inf
+from typing import Literal
 
 from reference.program import kubernetes
 from reference.program.rewriting import policy_selector
@@ -19,6 +20,7 @@ AnyPolicy = NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy
 PROFILE_TIER = "__PROFILE__"
 DEFAULT_TIER = "default"
 EVERYWHERE = "AssumeNeededOnEveryNode"
+Variant = Literal["normal", "untracked", "pre_dnat"]  # the latter two speak to host endpoints only (POL-9, POL-10)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +32,8 @@ class Placement:
     rank: tuple[float, bytes]  # order with null last, then name/namespace/kind bytewise (POL-3)
     ingress: bool
     egress: bool
+    variant: Variant = "normal"
+    forward: bool = False  # also in the list for forwarded traffic (POL-9)
 
     def governs(self, direction: FlowDirection) -> bool:
         """Report whether the policy has a say in a direction (POL-6)."""
@@ -37,13 +41,7 @@ class Placement:
 
     def same_as(self, other: Placement) -> bool:
         """Report whether the other says the same."""
-        return (self.id, self.tier, self.rank, self.ingress, self.egress) == (
-            other.id,
-            other.tier,
-            other.rank,
-            other.ingress,
-            other.egress,
-        )
+        return all(getattr(self, field.name) == getattr(other, field.name) for field in fields(self))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,12 +56,10 @@ class CompiledPolicy:
 
 
 def compile_policy(policy: AnyPolicy) -> CompiledPolicy | None:
-    """Compile a policy; None when it says nothing to pods (doNotTrack and preDNAT, POL-10)."""
+    """Compile a policy."""
     match policy:
         case KubernetesNetworkPolicy():
             return _kubernetes(policy)
-        case GlobalNetworkPolicy() if policy.spec.do_not_track or policy.spec.pre_dnat:
-            return None
         case _:
             return _calico(policy)
 
@@ -106,9 +102,19 @@ def _calico(policy: NetworkPolicy | GlobalNetworkPolicy) -> CompiledPolicy:
         ingress=compile_rules(_numbered(spec.ingress) if ingress else (), policy.namespace, sets),
         egress=compile_rules(_numbered(spec.egress) if egress else (), policy.namespace, sets),
     )
-    placement = Placement(short, program.tier, _rank(policy, spec.order), ingress, egress)
-    everywhere = EVERYWHERE in spec.performance_hints
+    variant, forward = _lists(policy)
+    placement = Placement(short, program.tier, _rank(policy, spec.order), ingress, egress, variant, forward)
+    everywhere = EVERYWHERE in spec.performance_hints and variant == "normal"
     return CompiledPolicy(program, sets, policy_selector(policy), placement, everywhere)
+
+
+def _lists(policy: NetworkPolicy | GlobalNetworkPolicy) -> tuple[Variant, bool]:
+    """The list a policy is in, and whether it is in the one for forwarded traffic too (POL-9)."""
+    if not isinstance(policy, GlobalNetworkPolicy):
+        return "normal", False
+    spec = policy.spec
+    variant: Variant = "untracked" if spec.do_not_track else "pre_dnat" if spec.pre_dnat else "normal"
+    return variant, spec.apply_on_forward and variant == "normal"
 
 
 def _rank(policy: AnyPolicy, order: float | None) -> tuple[float, bytes]:

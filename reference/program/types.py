@@ -105,13 +105,15 @@ class TierStep(Part, frozen=True):
 class Walk(Part, frozen=True):
     """The way of a packet for one direction, shared by every endpoint with the same one (2a.4).
 
-    Tiers in order, then profiles in order, then deny (POL-12 … POL-15).
+    Tiers in order, then profiles in order, then its end: deny (POL-12 … POL-15), or for a host endpoint's lists other
+    than the normal one, on to what comes next (HEP-3).
     """
 
     id: str  # digest of the content
     direction: FlowDirection
     tiers: tuple[TierStep, ...]
     profiles: tuple[str, ...]  # PolicyProgram ids
+    end: Literal["deny", "continue"] = "deny"
 
 
 class EndpointProgram(Part, frozen=True):
@@ -124,8 +126,55 @@ class EndpointProgram(Part, frozen=True):
     egress: str  # Walk id
 
 
+class HostEndpointProgram(Part, frozen=True):
+    """What guards an interface of the machine itself, or with `*` all that have no guard of their own (HEP-1, HEP-3).
+
+    All but name and interface are walk ids; "" is a list in which nothing governs the direction.
+    """
+
+    name: str
+    interface: str
+    ingress: str
+    egress: str
+    untracked_ingress: str = ""
+    untracked_egress: str = ""
+    pre_dnat: str = ""
+    forward_ingress: str = ""
+    forward_egress: str = ""
+
+    @property
+    def walks(self) -> tuple[str, ...]:
+        """The ids of the walks there are."""
+        found = (
+            self.untracked_ingress,
+            self.untracked_egress,
+            self.pre_dnat,
+            self.forward_ingress,
+            self.forward_egress,
+        )
+        return (self.ingress, self.egress, *filter(None, found))
+
+
+class Failsafe(Part, frozen=True):
+    """A port no policy on local processes closes (HEP-9). `net` limits it to peers of a CIDR, of that family."""
+
+    protocol: int
+    port: int
+    net: str = ""
+
+
+class Failsafes(Part, frozen=True):
+    """Inbound ones match the destination port and the source's address; outbound ones both of the destination."""
+
+    inbound: tuple[Failsafe, ...] = ()
+    outbound: tuple[Failsafe, ...] = ()
+
+
+HostAction = Literal["drop", "accept"]
+
+
 class NodeProgram(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything one node enforces. Only parts the node needs are in it."""
+    """Everything one machine enforces, a node or a host outside. Only parts it needs are in it."""
 
     node: str
     seq: int  # the state it was compiled from
@@ -135,9 +184,13 @@ class NodeProgram(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Map[str, EndpointProgram]  # by interface
     nat_sources: frozenset[str] = frozenset()  # CIDRs of natOutgoing pools (NAT-1)
     pools: frozenset[str] = frozenset()  # CIDRs of all pools: never masqueraded towards (NAT-1)
+    host_endpoints: Map[str, HostEndpointProgram] = Map()  # by interface, "*" for the rest
+    failsafes: Failsafes = Failsafes()  # of the host endpoints; none where there are no host endpoints
+    open_ports: tuple[int, ...] = ()  # UDP ports between nodes that no host endpoint closes (HEP-13)
+    to_host: HostAction = "drop"  # what becomes of a pod's packet to the machine itself (HEP-12)
 
 
-class CanonicalProgram(msgspec.Struct, frozen=True, kw_only=True):
+class CanonicalProgram(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The shape of the canonical bytes: every collection sorted; the sequence number left out."""
 
     node: str
@@ -147,6 +200,10 @@ class CanonicalProgram(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: list[EndpointProgram]
     nat_sources: list[str]
     pools: list[str]
+    host_endpoints: list[HostEndpointProgram] = []
+    failsafes: Failsafes = Failsafes()
+    open_ports: tuple[int, ...] = ()
+    to_host: HostAction = "drop"
 
 
 def encode(program: NodeProgram) -> bytes:
@@ -160,6 +217,10 @@ def encode(program: NodeProgram) -> bytes:
             endpoints=[endpoint for _, endpoint in sorted(program.endpoints.items())],
             nat_sources=sorted(program.nat_sources),
             pools=sorted(program.pools),
+            host_endpoints=[endpoint for _, endpoint in sorted(program.host_endpoints.items())],
+            failsafes=program.failsafes,
+            open_ports=program.open_ports,
+            to_host=program.to_host,
         )
     )
 
@@ -172,6 +233,5 @@ def digest(program: NodeProgram) -> str:
 def same_parts(one: NodeProgram, other: NodeProgram) -> bool:
     """Report whether two programs are made of the same objects, and so the same bytes. Cheap; errs towards no."""
     return all(
-        getattr(one, name) is getattr(other, name)
-        for name in ("sets", "policies", "walks", "endpoints", "nat_sources", "pools")
+        getattr(one, name) is getattr(other, name) for name in one.__struct_fields__ if name not in ("node", "seq")
     )
