@@ -122,10 +122,14 @@ def test_a_wrong_manifest_brings_up_nothing(muslin, name, tmp_path, supervisors)
     """`up` with a manifest the cluster refuses leaves no cluster behind."""
     file = tmp_path / "wrong.yaml"
     file.write_text(
-        "{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: nowhere.p, namespace: default},"
-        " spec: {tier: nowhere, selector: all()}}\n"
+        "{apiVersion: v1, kind: Pod, metadata: {name: lost},"
+        " spec: {nodeName: node-99, containers: [{name: c, image: i}]}}\n"
     )
-    answer = muslin("up", "--name", name, "-f", file)
-    assert (answer.code, answer.out) == (2, "")
-    assert len(answer.err.splitlines()) == 1
-    assert supervisors(name) == []
+    try:
+        answer = muslin("up", "--name", name, "-f", file)
+        assert (answer.code, answer.out) == (2, "")
+        assert len(answer.err.splitlines()) == 1
+        assert "node-99" in answer.err
+        assert supervisors(name) == []
+    finally:
+        muslin("down", name)
