@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "What this machine can do, what is missing, how to get it."),
     "check": ("offline", "Validate manifests and scenarios."),
     "evaluate": ("offline", "Ask the oracle about one flow: verdict and trace, offline."),
+    "lint": ("lint", "What is legal in manifests and probably not meant."),
     "matrix": ("offline", "All pairs, offline."),
     "verify": ("verify", "Run scenarios with real packets and compare with the oracle."),
     "up": ("clusters", "Bring up a cluster that stays."),

@@ -1,0 +1,123 @@
+"""What the linter says has no effect has none, in every cluster; and it can tell whom a selector means."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from property_tests.properties.lint import CLAIMS, with_narrowed_rules, without_the_dead
+from property_tests.strategies.choices import Choices, Drawn, Seeded
+from property_tests.strategies.clusters import Cluster, cluster, clusters
+from property_tests.strategies.packets import has_pods, interest, packet
+from property_tests.strategies.rules import entity
+from property_tests.strategies.vocabulary import ENDPOINT_LABELS, selector
+from property_tests.worlds import built, pinned
+from reference.analysis.lint import Finding, lint
+from reference.analysis.lint.implication import implies, satisfiable
+from reference.analysis.lint.labels import entity_scope, seen
+from reference.packet import Packet
+from reference.policy import allowed
+from reference.policy.peers import Peers
+from reference.policy.question import ask
+from reference.policy.rules import CalicoRule
+from reference.resources.calico import EntityRule, Rule
+from reference.resources.defaults import defaulted
+from reference.selectors import parse
+from reference.selectors.matching import matcher
+from reference.state import State
+
+SEEDS = st.integers(0, 2**32)
+
+
+def dead(state: State) -> list[Finding]:
+    """The findings that claim that something has no effect."""
+    return [finding for finding in lint(state) if finding.id in CLAIMS]
+
+
+def differences(resources: Cluster, seed: int, count: int = 80) -> list[tuple[Packet, bool]]:
+    """Packets whose verdict changes when all that is called dead is taken out at once."""
+    state = built(resources)
+    findings = dead(state)
+    about = interest(state)
+    if not findings or not has_pods(about):
+        return []
+    whole = [defaulted(resource) for resource in resources]
+    rest = built(pinned(without_the_dead(whole, findings), state))
+    choices = Seeded(seed)
+    packets = [packet(choices, about) for _ in range(count)]
+    return [(one, allowed(state, one)) for one in packets if allowed(state, one) != allowed(rest, one)]
+
+
+@given(resources=clusters(), seed=SEEDS)
+def test_the_dead_are_dead(resources: Cluster, seed: int) -> None:
+    """Removing every shadowed or unreachable rule, and all that selects or is used by nobody, changes no verdict."""
+    assert differences(resources, seed) == []
+
+
+@given(data=st.data(), seed=SEEDS)
+def test_the_dead_are_dead_among_look_alikes(data: st.DataObject, seed: int) -> None:
+    """The same where rules resemble each other, so that many are dead and many nearly so."""
+    choices = Drawn(data.draw)
+    assert differences(with_narrowed_rules(choices, cluster(choices)), seed) == []
+
+
+def test_many_are_found() -> None:
+    """Seeded clusters of look-alikes have findings of every kind that claims something has no effect."""
+    found: set[str] = set()
+    for seed in range(120):
+        choices = Seeded(seed)
+        found |= {finding.id for finding in dead(built(with_narrowed_rules(choices, cluster(choices))))}
+
+    assert found == CLAIMS
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_dead_are_dead_seeded(seed: int) -> None:
+    """A seeded campaign, denser than the random one."""
+    choices = Seeded(f"lint-{seed}")
+    assert differences(with_narrowed_rules(choices, cluster(choices)), seed, 200) == []
+
+
+def _selector_pair(choices: Choices) -> tuple[str, str]:
+    return selector(choices, ENDPOINT_LABELS), selector(choices, ENDPOINT_LABELS)
+
+
+@given(
+    data=st.data(),
+    labels=st.dictionaries(
+        st.sampled_from(sorted(ENDPOINT_LABELS)), st.sampled_from(["web", "x", "xy", "", "a", "red"])
+    ),
+)
+def test_implication_is_certain(data: st.DataObject, labels: dict[str, str]) -> None:
+    """What matches a selector matches all that it implies, and a selector called impossible matches nothing."""
+    one, other = (parse(text) for text in _selector_pair(Drawn(data.draw)))
+
+    if one.matches(labels):
+        assert satisfiable(one.node)
+        assert other.matches(labels) or not implies(one.node, other.node)
+
+
+@given(data=st.data())
+def test_scopes_are_the_oracles(data: st.DataObject) -> None:
+    """Whom a rule's selectors mean, as one tree, is what the oracle's fields say one by one (RULE-7 … RULE-10)."""
+    choices = Drawn(data.draw)
+    state = built(cluster(choices))
+    peers = Peers(state)
+    namespace = choices.pick(("", "a"))
+    asked = entity(choices, 4, None, namespace or None)
+    asked = EntityRule(
+        selector=asked.selector,
+        not_selector=asked.not_selector,
+        namespace_selector=asked.namespace_selector,
+        service_accounts=asked.service_accounts,
+    )
+    who, lone_not = entity_scope(asked, namespace)
+    oracle = CalicoRule(Rule(action="Allow", source=asked), 0, namespace)
+    for endpoint in state.endpoints.values():
+        for address in endpoint.addresses:
+            labels = [seen(owner) for owner in peers.at(address).owners]
+            fits = who is None or any(map(matcher(who), labels))
+            fits = fits and (lone_not is None or not any(map(matcher(lone_not), labels)))
+            question = ask(peers, Packet(source=address, destination=address, protocol=6, destination_port=80))
+            assert fits == (oracle.miss(question) is None)
