@@ -1,0 +1,68 @@
+"""The programs on their interfaces: clsact and its two TC filters, which outlive the agent and show in `tc filter`."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Mapping
+
+from emulator.netlink import Batch, RouteSocket
+from emulator.netlink import messages as m
+
+FROM_WORKLOAD, TO_WORKLOAD = "from_workload", "to_workload"  # the programs' names in policy.bpf.c
+_RTM_NEWQDISC, _RTM_DELQDISC, _RTM_NEWTFILTER = 36, 37, 44
+_HEADER = struct.Struct("=BxxxiIII")
+_CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
+_HOOKS = {FROM_WORKLOAD: 0xFFFFFFF2, TO_WORKLOAD: 0xFFFFFFF3}  # what the host receives is what the pod sends
+_KIND, _OPTIONS = 1, 2
+_BPF_FD, _BPF_NAME, _BPF_FLAGS = 6, 7, 8
+_DIRECT_ACTION = 1
+_PRIORITY_1_ALL = 1 << 16 | socket.htons(3)  # ETH_P_ALL
+_THERE_ALREADY = frozenset({errno.EEXIST})
+_GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
+
+
+class Attachments:
+    """The interfaces of one network namespace that carry the programs."""
+
+    def __init__(self) -> None:
+        """Open the socket, in the calling thread's network namespace."""
+        self._kernel = RouteSocket()
+
+    def attach(self, interfaces: Mapping[str, int], programs: Mapping[str, int]) -> None:
+        """Put the programs on interfaces; where there are some, they are replaced with no packet between.
+
+        Raises:
+            NetlinkError: the kernel refused.
+        """
+        batch = Batch()
+        for name, index in interfaces.items():
+            batch.add(
+                _RTM_NEWQDISC,
+                m.NLM_F_CREATE | m.NLM_F_EXCL,
+                _HEADER.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0) + m.text(_KIND, "clsact"),
+                f"qdisc add dev {name} clsact",
+                _THERE_ALREADY,
+            )
+            for program, hook in _HOOKS.items():
+                options = m.number(_BPF_FD, programs[program]) + m.text(_BPF_NAME, f"muslin_{program}")
+                options += m.number(_BPF_FLAGS, _DIRECT_ACTION)
+                body = _HEADER.pack(0, index, 1, hook, _PRIORITY_1_ALL) + m.text(_KIND, "bpf")
+                body += m.attribute(_OPTIONS, options)
+                batch.add(_RTM_NEWTFILTER, m.NLM_F_CREATE, body, f"filter replace dev {name} {program}")
+        if len(batch):
+            self._kernel.send(batch)
+
+    def detach(self, indices: Mapping[str, int]) -> None:
+        """Take the programs off; an interface that is gone has none."""
+        batch = Batch()
+        for name, index in indices.items():
+            body = _HEADER.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0) + m.text(_KIND, "clsact")
+            batch.add(_RTM_DELQDISC, 0, body, f"qdisc del dev {name} clsact", _GONE)
+        if len(batch):
+            self._kernel.send(batch)
+
+    def close(self) -> None:
+        """Close the socket; what is attached stays."""
+        self._kernel.close()

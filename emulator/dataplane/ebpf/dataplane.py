@@ -1,0 +1,237 @@
+"""The eBPF dataplane: loads the programs, keeps the tables, attaches, reads back and counts."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Mapping
+
+import msgspec
+
+from emulator.dataplane.contract import Applied, Counter, RuleRef
+from emulator.dataplane.ebpf import layout
+from emulator.dataplane.ebpf.attach import Attachments
+from emulator.dataplane.ebpf.build import compiled
+from emulator.dataplane.ebpf.events import DropRing, Interfaces, PacketTrace, Traces
+from emulator.dataplane.ebpf.guard import Guard
+from emulator.dataplane.ebpf.layout import Event
+from emulator.dataplane.ebpf.libbpf import BpfError, Object
+from emulator.dataplane.ebpf.listing import listing
+from emulator.dataplane.ebpf.tables import FullError, Numbers, Tables
+from reference.errors import EnvironmentLacksError
+from reference.packet import Packet
+from reference.program.types import Match, NodeProgram
+
+LASTING = ("flows", "fragments", "drops", "traces", "filters")  # maps that outlive their object when it must grow
+SMALLEST = {"code": 1 << 14, "policies": 1 << 13, "wide": 1 << 13, "members": 1 << 16, "endpoints": 1 << 12}
+LARGEST = 1 << 24
+_INSTRUCTIONS_PER_RULE = 8
+_DECIDING_PARTS = ("node", "sets", "policies", "walks", "endpoints", "nat_sources", "pools", "to_host")
+_OF_HOST_ENDPOINTS = ("failsafes", "open_ports")  # they say nothing where there are no host endpoints
+_MAY_NOT = frozenset({errno.EPERM, errno.EACCES})
+
+
+class EbpfDataplane:
+    """Makes the kernel of the network namespace it was made in be a program."""
+
+    name = "ebpf"
+
+    def __init__(self) -> None:
+        """Load the programs. Nothing is attached before the first `apply`.
+
+        Raises:
+            EnvironmentLacksError: the programs are not compiled, or may not be loaded.
+        """
+        self._references = Numbers(layout.FIRST_REFERENCE, 1 << 32)
+        self._sizes = dict(SMALLEST)
+        self._object = _load(self._sizes, {})
+        self._tables = Tables(self._object, self._references)
+        self._interfaces = Interfaces()
+        self._traces = Traces(self._object.maps["filters"], self._object.maps["traces"], self._tracing_changed)
+        self._attachments = Attachments()
+        self._guard = Guard()
+        self._attached: dict[str, int] = {}
+        self._spoilt = False  # the idle generation is neither the old program nor a new one
+
+    # -- apply -----------------------------------------------------------------------------------------------------
+
+    def apply(self, program: NodeProgram) -> Applied:
+        """Make the kernel be `program`: prepare the idle generation, flip, attach what is new.
+
+        Raises:
+            EnvironmentLacksError: the kernel cannot express something; what decides was not changed.
+        """
+        _refuse_unknown_parts(program)
+        there = {name: index for index, name in socket.if_nameindex()}
+        wanted = {name: there[name] for name in program.endpoints if name in there}
+        self._tables.operations = self._tables.bytes = 0
+        if self._is_new(program, wanted):
+            self._bring(program, wanted)
+            self._tables.flip(tracing=self._traces.are_on)
+        members = self._attach(wanted, program)
+        return Applied(self._tables.operations + members, self._tables.bytes)
+
+    def _is_new(self, program: NodeProgram, wanted: Mapping[str, int]) -> bool:
+        programmed = self._tables.programmed
+        known = {name: attached.interface for name, attached in programmed.endpoints.items()}
+        return programmed.program is None or wanted != known or not _same(programmed.program, program)
+
+    def _bring(self, program: NodeProgram, wanted: Mapping[str, int]) -> None:
+        """Fill the idle generation; when a map is too small, go on with larger ones."""
+        grown = _sizes_for(program, self._sizes)
+        if self._spoilt or grown != self._sizes:
+            self._renew(grown)
+        while True:
+            try:
+                self._spoilt = True
+                self._tables.bring(program, wanted)
+            except FullError:
+                if max(self._sizes.values()) >= LARGEST:
+                    raise EnvironmentLacksError(
+                        f"node {program.node}: the program does not fit into maps of {LARGEST} entries"
+                    ) from None
+                self._renew({name: size * 2 for name, size in self._sizes.items()})
+            else:
+                self._spoilt = False
+                return
+
+    def _renew(self, sizes: dict[str, int]) -> None:
+        """New maps, in which the same program decides as before; connections and listeners stay what they are."""
+        old = self._tables.programmed
+        lasting = {name: self._object.maps[name].fd for name in LASTING}
+        renewed = _load(sizes, lasting)
+        tables = Tables(renewed, self._references)
+        tables.operations, tables.bytes = self._tables.operations, self._tables.bytes
+        if old.program is not None:
+            tables.bring(old.program, {name: attached.interface for name, attached in old.endpoints.items()})
+            tables.flip(tracing=self._traces.are_on)
+        self._attachments.attach(self._attached, renewed.programs)
+        former, self._object, self._tables, self._sizes = self._object, renewed, tables, sizes
+        self._traces.filters = renewed.maps["filters"]
+        former.close()
+
+    def _attach(self, wanted: Mapping[str, int], program: NodeProgram) -> int:
+        """Programs first, then the guard lets go of what carries them."""
+        fresh = {name: index for name, index in wanted.items() if self._attached.get(name) != index}
+        self._attachments.attach(fresh, self._object.programs)
+        for name, index in fresh.items():
+            self._interfaces.learn(index, name)
+        self._attached = dict(wanted)
+        return self._guard.update(wanted.values(), program.nat_sources, program.pools)
+
+    # -- what the kernel is and saw --------------------------------------------------------------------------------
+
+    def read_back(self) -> Mapping[str, object]:
+        """Walks, policies and sets, disassembled from the maps; equal for equal programs."""
+        return {**listing(self._tables, self._interfaces.name, self._reference_text), "nat": self._guard.read_back()}
+
+    def drops(self, node: str) -> DropRing:
+        """Listen to the ring buffer of drops."""
+        return DropRing(node, self._object.maps["drops"], self._rule_of, self._interfaces)
+
+    def trace(self, node: str, packet: Packet) -> PacketTrace:
+        """Begin to trace packets like `packet`, whatever their source port."""
+        return PacketTrace(node, self._traces, packet, self._rule_of, self._text_of, self._interfaces)
+
+    def counters(self) -> Mapping[RuleRef, Counter]:
+        """Packets and bytes each rule matched since it was programmed; a user's rule may be several in the kernel."""
+        found: dict[RuleRef, Counter] = {}
+        counts = [(ref, packets, size) for ref, packets, size in self._tables.guard_counts() if packets]
+        for block in self._tables.blocks():
+            counts += [(a.reference, *self._tables.count(block.start + a.offset)) for a in block.actions]
+        for ref, packets, size in counts:
+            known = found.get(ref, Counter(0, 0))
+            found[ref] = Counter(known.packets + packets, known.bytes + size)
+        return found
+
+    def _rule_of(self, event: Event) -> RuleRef | None:
+        if event.reference in layout.GUARDS:
+            return layout.guard_reference(event.reference, event.direction)
+        name = self._references.name(event.reference)
+        return name if isinstance(name, RuleRef) else None
+
+    def _reference_text(self, number: int) -> str:
+        return layout.GUARDS.get(number) or str(self._references.name(number))
+
+    def _text_of(self, event: Event) -> str:
+        """The rule as it was programmed, for people."""
+        if event.reference == 0:
+            return "established or related"
+        for block in self._tables.blocks():
+            for action in block.actions:
+                if block.start + action.offset == event.place and action.rule is not None:
+                    return _words(action.rule.match)
+        return self._reference_text(event.reference)
+
+    def _tracing_changed(self, on: bool) -> None:
+        self._tables.settle(tracing=on)
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def clean(self) -> None:
+        """Take the programs off and remove the table; the maps go with them."""
+        self._attachments.detach(self._attached)
+        self._guard.clean()
+        self._attached = {}
+
+    def close(self) -> None:
+        """Let go of everything; what is attached goes on deciding."""
+        self._traces.close()
+        self._attachments.close()
+        self._interfaces.close()
+        self._object.close()
+
+
+def _load(sizes: Mapping[str, int], shared: Mapping[str, int]) -> Object:
+    path = compiled()
+    try:
+        return Object(path, {**sizes, "counts": sizes["code"], "sources": sizes["endpoints"] * 2}, shared)
+    except BpfError as error:
+        if error.code in _MAY_NOT:
+            raise EnvironmentLacksError(
+                "the ebpf dataplane needs root (CAP_BPF and CAP_NET_ADMIN in the first user namespace): the kernel "
+                "lets nobody else load eBPF programs; run as root, or use the nftables dataplane"
+            ) from error
+        raise
+
+
+def _refuse_unknown_parts(program: NodeProgram) -> None:
+    """A part of programs that came later than this dataplane is refused, never left out (architecture rule 9)."""
+    for part in msgspec.structs.fields(NodeProgram):
+        known = part.name in ("seq", *_DECIDING_PARTS, *_OF_HOST_ENDPOINTS)
+        if not known and getattr(program, part.name) != part.default:
+            raise EnvironmentLacksError(
+                f"node {program.node}: the ebpf dataplane cannot express {part.name.replace('_', ' ')} yet; "
+                "use the nftables dataplane"
+            )
+
+
+def _same(one: NodeProgram, other: NodeProgram) -> bool:
+    """Report whether nothing would be written; parts that are the same object cost nothing."""
+    for name in _DECIDING_PARTS:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if mine is not theirs and mine != theirs:
+            return False
+    return True
+
+
+def _sizes_for(program: NodeProgram, sizes: dict[str, int]) -> dict[str, int]:
+    """Map sizes with room for two programs as large as this one."""
+    rules = sum(len(policy.ingress) + len(policy.egress) for policy in program.policies.values())
+    steps = sum(
+        len(walk.profiles) + sum(len(tier.policies) + 1 for tier in walk.tiers) for walk in program.walks.values()
+    )
+    needed = {
+        "code": 2 * (_INSTRUCTIONS_PER_RULE * rules + 2 * len(program.policies) + steps),
+        "policies": 8 * len(program.policies),
+        "wide": 8 * (len(program.sets) + rules),
+        "members": 2 * sum(len(ipset.members) for ipset in program.sets.values()),
+        "endpoints": 8 * len(program.endpoints),
+    }
+    return {name: size if needed[name] <= size else 1 << needed[name].bit_length() for name, size in sizes.items()}
+
+
+def _words(match: Match) -> str:
+    """The fields of a match that say something."""
+    said = {name: getattr(match, name) for name in match.__struct_fields__ if getattr(match, name) not in (None, ())}
+    return ", ".join(f"{name.replace('_', ' ')} {msgspec.json.encode(value).decode()}" for name, value in said.items())

@@ -1,0 +1,171 @@
+"""From policies and walks to instructions. Pure; an instruction is a number of 64 bits, as the kernel reads it.
+
+A rule is its tests and then its action; a test that fails goes to the next rule. Alternatives (RULE-5) are tests that
+go to the end of their group when they hold; a negated list is tests that go to the next rule when they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from emulator.dataplane.contract import RuleRef
+from emulator.dataplane.ebpf.layout import INSTRUCTION, NO_PROFILE
+from reference.errors import EnvironmentLacksError
+from reference.program.types import FlowDirection, Match, PolicyProgram, PortRange, ProgramRule, Walk
+
+END, FAMILY, PROTOCOL, ICMP_TYPE, ICMP_TYPE_CODE, PORTS, ADDRESS, ADDRESS_AND_PORT = range(8)
+ALLOW, DENY, PASS, LOG, POLICY = range(8, 13)
+WHEN_TRUE, OF_DESTINATION = 1, 2
+FARTHEST = 0xFFFF  # instructions a test may skip
+_ACTIONS = {"allow": ALLOW, "deny": DENY, "pass": PASS, "log": LOG}
+_WORDS = ("end", "family", "protocol", "icmp type", "icmp type and code", "ports", "address", "address and port",
+          "allow", "deny", "pass", "log", "policy")  # fmt: skip
+
+
+class Test(NamedTuple):
+    """One question about a packet."""
+
+    operation: int
+    argument: int
+    destination: bool = False
+
+
+class Group(NamedTuple):
+    """Tests of which one must hold, or none may."""
+
+    tests: tuple[Test, ...]
+    negated: bool = False
+
+
+class Action(NamedTuple):
+    """An instruction that decides: where it is in its block, and what it stands for."""
+
+    offset: int
+    reference: RuleRef
+    rule: ProgramRule | None = None
+
+
+class Code(NamedTuple):
+    """A block of instructions."""
+
+    instructions: list[bytes]
+    actions: list[Action]
+
+
+class Numbering(NamedTuple):
+    """Where numbers in instructions come from."""
+
+    set: Callable[[str], int]  # of a set's base id
+    nets: Callable[[tuple[str, ...]], int]  # of a set with these members for ever
+    policy: Callable[[str, FlowDirection], int]
+    reference: Callable[[RuleRef], int]
+
+
+def policy_code(policy: PolicyProgram, direction: FlowDirection, numbers: Numbering) -> Code:
+    """The rules of a policy or profile in one direction; when none decides, the walk goes on."""
+    code = Code([], [])
+    for rule in policy.ingress if direction == "ingress" else policy.egress:
+        ref = RuleRef(tier=policy.tier, policy=policy.id, direction=direction, rule=rule.index, action=rule.action)
+        code.instructions.extend(_tests(groups(rule.match, numbers)))
+        code.actions.append(Action(len(code.instructions), ref, rule))
+        code.instructions.append(_instruction(_ACTIONS[rule.action], numbers.reference(ref)))
+    code.instructions.append(_instruction(END, 0))
+    return code
+
+
+def walk_code(walk: Walk, numbers: Numbering) -> Code:
+    """Tiers in order, then profiles in order, then deny (POL-12 … POL-15)."""
+    code = Code([], [])
+    for tier in walk.tiers:
+        denies = tier.default_action == "deny" and bool(tier.policies)
+        count = len(tier.policies)
+        for position, policy in enumerate(tier.policies):
+            after = count - position + denies  # a pass goes on behind the tier's end
+            code.instructions.append(_instruction(POLICY, numbers.policy(policy, walk.direction), after))
+        if denies:
+            # FL-6: the end of a tier names the last policy of the tier as its trigger.
+            ref = RuleRef(tier=tier.tier, policy=tier.policies[-1], direction=walk.direction, rule=-1, action="deny")
+            code.actions.append(Action(len(code.instructions), ref))
+            code.instructions.append(_instruction(DENY, numbers.reference(ref)))
+    for profile in walk.profiles:  # a pass moves on to the next profile (POL-14)
+        code.instructions.append(_instruction(POLICY, numbers.policy(profile, walk.direction), 1))
+    code.instructions.append(_instruction(DENY, NO_PROFILE))
+    return code
+
+
+def groups(match: Match, numbers: Numbering) -> Iterator[Group]:
+    """What a match asks, the cheap questions first (RULE-1)."""
+    if match.family is not None:
+        yield Group((Test(FAMILY, match.family),))
+    for protocol, negated in ((match.protocol, False), (match.not_protocol, True)):
+        if protocol is not None:
+            yield Group((Test(PROTOCOL, protocol),), negated)
+    for icmp, negated in ((match.icmp, False), (match.not_icmp, True)):
+        if icmp is not None:
+            yield Group((_icmp(*icmp),), negated)
+    for ports, sets, destination, negated in (
+        (match.source_ports, match.source_port_sets, False, False),
+        (match.not_source_ports, match.not_source_port_sets, False, True),
+        (match.destination_ports, match.destination_port_sets, True, False),
+        (match.not_destination_ports, match.not_destination_port_sets, True, True),
+    ):
+        if ports or sets:
+            yield Group(tuple(_ports(ports, sets, destination, numbers)), negated)
+    for nets, destination, negated in (
+        (match.source_nets, False, False),
+        (match.not_source_nets, False, True),
+        (match.destination_nets, True, False),
+        (match.not_destination_nets, True, True),
+    ):
+        if nets:
+            yield Group((Test(ADDRESS, numbers.nets(nets), destination),), negated)
+    for bases, destination, negated in (
+        (match.source_sets, False, False),
+        (match.not_source_sets, False, True),
+        (match.destination_sets, True, False),
+        (match.not_destination_sets, True, True),
+    ):
+        for base in bases:
+            yield Group((Test(ADDRESS, numbers.set(base), destination),), negated)
+
+
+def _icmp(icmp_type: int, code: int | None) -> Test:
+    return Test(ICMP_TYPE, icmp_type) if code is None else Test(ICMP_TYPE_CODE, icmp_type << 8 | code)
+
+
+def _ports(ranges: Sequence[PortRange], sets: Sequence[str], destination: bool, numbers: Numbering) -> Iterator[Test]:
+    for each in ranges:
+        yield Test(PORTS, each.low << 16 | each.high, destination)
+    for base in sets:
+        yield Test(ADDRESS_AND_PORT, numbers.set(base), destination)
+
+
+def _tests(asked: Iterator[Group]) -> list[bytes]:
+    """The tests before an action; those that fail go past it."""
+    every = list(asked)
+    end = sum(len(group.tests) for group in every) + 1  # behind the action
+    written: list[bytes] = []
+    for group in every:
+        group_end = len(written) + len(group.tests)
+        for test in group.tests:
+            at = len(written)
+            last = at == group_end - 1
+            target, flag = (end, WHEN_TRUE) if group.negated else (end, 0) if last else (group_end, WHEN_TRUE)
+            flags = flag | OF_DESTINATION * test.destination
+            written.append(_instruction(test.operation, test.argument, target - at, flags))
+    return written
+
+
+def _instruction(operation: int, argument: int, skip: int = 0, flags: int = 0) -> bytes:
+    if skip > FARTHEST:
+        raise EnvironmentLacksError(
+            f"the eBPF dataplane cannot express a rule or tier with more than {FARTHEST} parts; split it"
+        )
+    return INSTRUCTION.pack(operation, flags, skip, argument)
+
+
+def words(instruction: bytes) -> tuple[str, bool, bool, int, int]:
+    """(what it does, whether it goes away when it holds, of the destination, distance, argument), for listings."""
+    operation, flags, skip, argument = INSTRUCTION.unpack(instruction)
+    return _WORDS[operation], bool(flags & WHEN_TRUE), bool(flags & OF_DESTINATION), skip, argument

@@ -1,0 +1,96 @@
+"""A small nftables table beside the programs: what they cannot do from where they are.
+
+It drops what comes from or goes to a workload interface that carries no program (POL-19): a pod that was attached a
+moment ago, or one whose programs somebody took off. And it translates addresses (NAT-1), for which the kernel's own
+connection tracking is the right place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from emulator.dataplane.ebpf.layout import FAMILIES, MARK_SEEN
+from emulator.dataplane.libnftables import Libnftables
+from reference.endpoints import Family
+from reference.program.nets import widest
+
+TABLE = "muslin_ebpf"
+_WORDS: dict[Family, str] = {4: "ip", 6: "ip6"}
+
+
+def _static() -> str:
+    sets = [
+        f"set {name}{family} {{ type ipv{family}_addr; flags interval; }}"
+        for name in ("nat_sources", "pools")
+        for family in FAMILIES
+    ]
+    translate = [
+        f"{word} saddr @nat_sources{family} {word} daddr != @pools{family} counter masquerade"
+        for family, word in _WORDS.items()
+    ]
+    return "\n".join(
+        (
+            f"add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{",
+            "set programmed { type iface_index; }",
+            *sets,
+            "chain from_unprogrammed { type filter hook prerouting priority raw; policy accept;",
+            f'iifname "cali*" meta mark & {MARK_SEEN:#x} == 0 counter drop\n}}',
+            "chain to_unprogrammed { type filter hook forward priority filter; policy accept;",
+            'oifname "cali*" oif != @programmed counter drop\n}',
+            "chain nat_outgoing { type nat hook postrouting priority 110; policy accept;",
+            *translate,
+            "}\n}\n",
+        )
+    )
+
+
+class Guard:
+    """The table in one network namespace. Every change is one transaction."""
+
+    def __init__(self) -> None:
+        """Nothing is written before the first `update`."""
+        self._there = False
+        self._sets: dict[str, frozenset[str]] = {}
+
+    def update(self, programmed: Iterable[int], nat_sources: Iterable[str], pools: Iterable[str]) -> int:
+        """Make the table be so; returns how many members were written.
+
+        Raises:
+            NftError: the kernel cannot do it; nothing was changed.
+        """
+        wanted = {"programmed": frozenset(map(str, programmed))}
+        for family in FAMILIES:
+            wanted[f"nat_sources{family}"] = frozenset(widest(nat_sources, family))
+            wanted[f"pools{family}"] = frozenset(widest(pools, family))
+        commands = [] if self._there else [_static()]
+        changed = 0
+        for name, members in wanted.items():
+            before = self._sets.get(name, frozenset())
+            for verb, some in (("delete", before - members), ("add", members - before)):
+                if some:
+                    commands.append(f"{verb} element inet {TABLE} {name} {{ {', '.join(sorted(some))} }}")
+                    changed += len(some)
+        if commands:
+            with Libnftables() as nft:
+                nft.run("\n".join(commands) + "\n")
+        self._there, self._sets = True, wanted
+        return changed
+
+    def read_back(self) -> Mapping[str, object]:
+        """The members of the address translation's sets, as the kernel has them."""
+        with Libnftables(json=True) as nft:
+            listing = nft.run(f"list table inet {TABLE}") if self._there else ""
+        found: dict[str, object] = {}
+        for entry in msgspec.json.decode(listing)["nftables"] if listing else ():
+            if "set" in entry and entry["set"]["name"] != "programmed":  # indices differ between equal programs
+                members = entry["set"].get("elem", [])
+                found[entry["set"]["name"]] = sorted(msgspec.json.encode(member).decode() for member in members)
+        return found
+
+    def clean(self) -> None:
+        """Remove the table."""
+        with Libnftables() as nft:
+            nft.run(f"add table inet {TABLE}\ndelete table inet {TABLE}\n")
+        self._there, self._sets = False, {}

@@ -1,0 +1,172 @@
+"""The layouts of the maps, as policy.bpf.c declares them. Pure."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import NamedTuple
+
+from emulator.dataplane.contract import Guard, RuleRef
+from reference.endpoints import Family
+from reference.packet import PORTED, Packet
+from reference.program.types import FlowDirection
+
+DIRECTIONS: tuple[FlowDirection, FlowDirection] = ("ingress", "egress")  # by the kernel's number
+FAMILIES: tuple[Family, Family] = (4, 6)
+MARK_SEEN, MARK_GENERATION = 0x01000000, 0x02000000  # of a packet: judged at its source, by which generation
+FIRST_REFERENCE = 16  # below are guards
+TRACES = 4
+TC_ALLOWED, TC_DROPPED = -1, 2
+
+INSTRUCTION = struct.Struct("=BBHI")
+COUNT = struct.Struct("=QQ")
+SETTINGS = struct.Struct("=III")
+NUMBER = struct.Struct("=I")
+NET = struct.Struct("=II")
+_ENDPOINT_KEY = struct.Struct("=IHH")
+_SOURCE_KEY = struct.Struct("=I16s")
+_MEMBER_KEY = struct.Struct("=II16s")
+_FILTER = struct.Struct("=16s16sHBBBBBx")
+_EVENT = struct.Struct("=16s16sQIIHHHBBBBBBII4x")
+
+GUARDS: dict[int, Guard] = {
+    1: "spoofed",
+    2: "invalid",
+    3: "unknown interface",
+    4: "to host",
+    5: "no profile matched",
+}
+NO_PROFILE = 5
+
+
+class Event(NamedTuple):
+    """What the kernel told of one packet."""
+
+    packet: Packet
+    interface: int
+    direction: FlowDirection
+    reference: int  # a rule's number, or a guard; 0 for an established flow
+    kind: int
+    verdict: int
+    traces: int  # a bit for each trace that is interested
+    place: int  # where in the code
+
+
+DROPPED, LOGGED, MET = 0, 1, 2
+CONTINUE, ACCEPT, DROP, PASSED = 0, 1, 2, 3
+
+
+def packed(address: str) -> bytes:
+    """An address as the maps hold it: 16 bytes, IPv4 in the first four."""
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address).ljust(16, b"\0")
+
+
+def unpacked(data: bytes, family: int) -> str:
+    """The address in a map's 16 bytes."""
+    if family == 6:
+        return socket.inet_ntop(socket.AF_INET6, data)
+    return socket.inet_ntop(socket.AF_INET, data[:4])
+
+
+def endpoint_key(interface: int, direction: FlowDirection, generation: int) -> bytes:
+    """Which walk an interface's packets take."""
+    return _ENDPOINT_KEY.pack(interface, DIRECTIONS.index(direction), generation)
+
+
+def source_key(interface: int, address: str) -> bytes:
+    """An address a workload may send from."""
+    return _SOURCE_KEY.pack(interface, packed(address))
+
+
+def source_text(key: bytes) -> tuple[int, str]:
+    """(interface, address) of a key of `sources`. An IPv4 address is one that ends in twelve zero bytes."""
+    interface, address = _SOURCE_KEY.unpack(key)
+    return interface, unpacked(address, 4 if address.endswith(bytes(12)) else 6)
+
+
+def set_number(base: int, family: Family) -> int:
+    """A set of one family: the code names the base, the packet gives the family."""
+    return base * 2 + (family == 6)
+
+
+class Key(NamedTuple):
+    """Where a member of a set goes: a key of `nets` with its prefix length, or a key of `members`."""
+
+    key: bytes
+    prefix: int = -1  # of a net wider than one address
+
+
+def member_key(number: int, member: str) -> Key:
+    """The place of a CIDR ("10.0.0.0/8"), or of "address,protocol,port"."""
+    address, comma, rest = member.partition(",")
+    if comma:
+        protocol, _, port = rest.partition(",")
+        return Key(_MEMBER_KEY.pack(number, int(protocol) << 16 | int(port), packed(address)))
+    address, _, prefix = member.partition("/")
+    widest = 128 if ":" in address else 32
+    length = int(prefix) if prefix else widest
+    if length == widest:
+        return Key(_MEMBER_KEY.pack(number, 0, packed(address)))
+    return Key(_MEMBER_KEY.pack(32 + length, number, _masked(packed(address), length)), length)
+
+
+def _masked(address: bytes, prefix: int) -> bytes:
+    number = int.from_bytes(address, "big")
+    return (number >> (128 - prefix) << (128 - prefix)).to_bytes(16, "big")
+
+
+def member_text(key: bytes) -> tuple[int, str]:
+    """(set number, member) of a key of `members`."""
+    number, port, address = _MEMBER_KEY.unpack(key)
+    family = 6 if number & 1 else 4
+    text = unpacked(address, family)
+    return number, f"{text},{port >> 16},{port & 0xFFFF}" if port else f"{text}/{128 if family == 6 else 32}"
+
+
+def net_text(key: bytes) -> tuple[int, str]:
+    """(set number, CIDR) of a key of `nets`."""
+    length, number, address = _MEMBER_KEY.unpack(key)
+    return number, f"{unpacked(address, 6 if number & 1 else 4)}/{length - 32}"
+
+
+def filter_for(packet: Packet) -> bytes:
+    """Packets like this one, whatever their source port."""
+    port = packet.destination_port if packet.protocol in PORTED else 0
+    return _FILTER.pack(
+        packed(packet.source),
+        packed(packet.destination),
+        port,
+        packet.family,
+        packet.protocol,
+        packet.icmp_type or 0,
+        packet.icmp_type is not None,
+        1,
+    )
+
+
+NO_FILTER = bytes(_FILTER.size)
+
+
+def event(data: bytes) -> Event:
+    """One sample of a ring buffer."""
+    (source, destination, _time, interface, reference, source_port, destination_port, direction) = _EVENT.unpack(data)[
+        :8
+    ]
+    family, protocol, icmp_type, icmp_code, kind, verdict, traces, place = _EVENT.unpack(data)[8:]
+    is_icmp = protocol in (1, 58)
+    packet = Packet(
+        source=unpacked(source, family),
+        destination=unpacked(destination, family),
+        protocol=protocol,
+        source_port=source_port,
+        destination_port=destination_port,
+        icmp_type=icmp_type if is_icmp else None,
+        icmp_code=icmp_code if is_icmp else None,
+    )
+    return Event(packet, interface, DIRECTIONS[direction], reference, kind, verdict, traces, place)
+
+
+def guard_reference(number: int, direction: FlowDirection) -> RuleRef:
+    """What a guard's number stands for."""
+    tier = "__PROFILE__" if number == NO_PROFILE else ""
+    return RuleRef(tier=tier, direction=direction, guard=GUARDS[number])

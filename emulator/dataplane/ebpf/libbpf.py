@@ -1,0 +1,299 @@
+"""libbpf by ctypes: load an object, reach its maps and programs, run a program on a crafted packet, read ring buffers.
+
+Only what this dataplane needs. Sizes are checked here, for the kernel trusts a caller's buffers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from reference.errors import EnvironmentLacksError
+
+_LIBRARY = "libbpf.so.1"
+_PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+_SAMPLE = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+_MMAPABLE = 1 << 10
+
+
+class BpfError(EnvironmentLacksError):
+    """The kernel or libbpf refused; `code` is the error number."""
+
+    def __init__(self, code: int, what: str, log: str = "") -> None:
+        super().__init__(f"{what}: {os.strerror(code)}" + (f"\n{log}" if log else ""))
+        self.code = code
+
+
+class _BatchOptions(ctypes.Structure):
+    _fields_ = (("size", c_size_t), ("element_flags", c_ulonglong), ("flags", c_ulonglong))
+
+
+class _TestOptions(ctypes.Structure):
+    _fields_ = (
+        ("size", c_size_t), ("data_in", c_void_p), ("data_out", c_void_p), ("data_size_in", c_uint),
+        ("data_size_out", c_uint), ("context_in", c_void_p), ("context_out", c_void_p), ("context_size_in", c_uint),
+        ("context_size_out", c_uint), ("result", c_uint), ("repeat", c_int), ("duration", c_uint), ("flags", c_uint),
+        ("cpu", c_uint), ("batch_size", c_uint),
+    )  # fmt: skip
+
+
+_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "libbpf_set_print": (c_void_p, (_PRINT,)),
+    "bpf_object__open_file": (c_void_p, (c_char_p, c_void_p)),
+    "bpf_object__load": (c_int, (c_void_p,)),
+    "bpf_object__close": (None, (c_void_p,)),
+    "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__name": (c_char_p, (c_void_p,)),
+    "bpf_map__fd": (c_int, (c_void_p,)),
+    "bpf_map__key_size": (c_uint, (c_void_p,)),
+    "bpf_map__value_size": (c_uint, (c_void_p,)),
+    "bpf_map__max_entries": (c_uint, (c_void_p,)),
+    "bpf_map__map_flags": (c_uint, (c_void_p,)),
+    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint)),
+    "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
+    "bpf_program__name": (c_char_p, (c_void_p,)),
+    "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_ulonglong)),
+    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
+    "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint), c_void_p)),
+    "bpf_map_delete_batch": (c_int, (c_int, c_void_p, POINTER(c_uint), c_void_p)),
+    "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
+    "ring_buffer__new": (c_void_p, (c_int, _SAMPLE, c_void_p, c_void_p)),
+    "ring_buffer__free": (None, (c_void_p,)),
+    "ring_buffer__consume": (c_int, (c_void_p,)),
+    "ring_buffer__epoll_fd": (c_int, (c_void_p,)),
+}
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(_LIBRARY, use_errno=True)
+    except OSError as error:
+        raise EnvironmentLacksError(f"{_LIBRARY} is not installed; install the package libbpf1") from error
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, list(arguments)
+    library.libbpf_set_print(_print)
+    return library
+
+
+_words: list[str] = []
+_vsnprintf = ctypes.CDLL(None).vsnprintf
+_vsnprintf.argtypes = (c_void_p, c_size_t, c_char_p, c_void_p)
+
+
+def _keep_words(level: int, form: bytes, arguments: int) -> int:
+    """Keep the warnings of libbpf, among them the verifier's log, for the error that follows."""
+    if level == 0:
+        text = ctypes.create_string_buffer(1 << 16)
+        _vsnprintf(text, len(text), form, arguments)
+        _words.append(text.value.decode(errors="replace"))
+        del _words[:-50]
+    return 0
+
+
+_print = _PRINT(_keep_words)  # kept: the library calls it as long as it is loaded
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        raise BpfError(-result, what)
+    return result
+
+
+class Table:
+    """A map of a loaded object."""
+
+    def __init__(self, handle: int) -> None:
+        library = _library()
+        self.fd: int = library.bpf_map__fd(handle)
+        self.name: str = library.bpf_map__name(handle).decode()
+        self.key_size: int = library.bpf_map__key_size(handle)
+        self.value_size: int = library.bpf_map__value_size(handle)
+        self.entries: int = library.bpf_map__max_entries(handle)
+        self.mappable = bool(library.bpf_map__map_flags(handle) & _MMAPABLE)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Write one entry; readers see the old value or the new one."""
+        assert (len(key), len(value)) == (self.key_size, self.value_size), self.name
+        _checked(_library().bpf_map_update_elem(self.fd, key, value, 0), f"writing to map {self.name}")
+
+    def get(self, key: bytes) -> bytes | None:
+        """One entry's value."""
+        assert len(key) == self.key_size, self.name
+        value = ctypes.create_string_buffer(self.value_size)
+        result = _library().bpf_map_lookup_elem(self.fd, key, value)
+        if result == -errno.ENOENT:
+            return None
+        _checked(result, f"reading map {self.name}")
+        return value.raw
+
+    def put_all(self, entries: Mapping[bytes, bytes]) -> None:
+        """Write many entries; each by itself is atomic."""
+        assert all(len(k) == self.key_size and len(v) == self.value_size for k, v in entries.items()), self.name
+        count = c_uint(len(entries))
+        if entries:
+            keys, values = b"".join(entries), b"".join(entries.values())
+            options = _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
+            arguments = self.fd, keys, values, ctypes.byref(count), ctypes.byref(options)
+            result = _library().bpf_map_update_batch(*arguments)
+            _checked(result, f"writing {len(entries)} entries to map {self.name}")
+
+    def remove_all(self, keys: Sequence[bytes]) -> None:
+        """Delete entries; those that are not there are passed over."""
+        for key in keys:
+            assert len(key) == self.key_size, self.name
+            result = _library().bpf_map_delete_elem(self.fd, key)
+            if result != -errno.ENOENT:
+                _checked(result, f"deleting from map {self.name}")
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every entry, in no order."""
+        key: bytes | None = None
+        following = ctypes.create_string_buffer(self.key_size)
+        while _library().bpf_map_get_next_key(self.fd, key, following) == 0:
+            key = following.raw
+            value = self.get(key)
+            if value is not None:
+                yield key, value
+
+    def memory(self) -> mmap.mmap:
+        """The values of an array made for it, as memory shared with the kernel."""
+        assert self.mappable, self.name
+        size = self.entries * self.value_size
+        return mmap.mmap(self.fd, size + -size % mmap.PAGESIZE)
+
+
+class Object:
+    """A loaded object: its maps and the descriptors of its programs, by name. Closing it leaves what is attached."""
+
+    def __init__(self, path: Path, sizes: Mapping[str, int], shared: Mapping[str, int] | None = None) -> None:
+        """Load it, with maps of these sizes; maps in `shared` are those behind the descriptors instead.
+
+        Raises:
+            BpfError: the kernel refused; EPERM means that the caller may not load eBPF.
+        """
+        library = _library()
+        _words.clear()
+        self._handle: int | None = library.bpf_object__open_file(str(path).encode(), None)
+        if not self._handle:
+            raise BpfError(ctypes.get_errno(), f"{path} cannot be opened", "".join(_words))
+        try:
+            for handle in self._each(library.bpf_object__next_map):
+                name = library.bpf_map__name(handle).decode()
+                if name in sizes:
+                    _checked(library.bpf_map__set_max_entries(handle, sizes[name]), f"sizing map {name}")
+                if shared and name in shared:
+                    _checked(library.bpf_map__reuse_fd(handle, shared[name]), f"sharing map {name}")
+            loaded = library.bpf_object__load(self._handle)
+            if loaded < 0:
+                raise BpfError(-loaded, "the kernel refused the eBPF programs", "".join(_words)[-4000:])
+        except BpfError:
+            self.close()
+            raise
+        self.maps = {table.name: table for table in map(Table, self._each(library.bpf_object__next_map))}
+        self.programs: dict[str, int] = {
+            library.bpf_program__name(handle).decode(): library.bpf_program__fd(handle)
+            for handle in self._each(library.bpf_object__next_program)
+        }
+
+    def _each(self, following: Callable[[int | None, int | None], int | None]) -> Iterator[int]:
+        handle = following(self._handle, None)
+        while handle:
+            yield handle
+            handle = following(self._handle, handle)
+
+    def close(self) -> None:
+        """Let go of maps and programs; the kernel keeps those that are in use."""
+        if self._handle:
+            _library().bpf_object__close(self._handle)
+            self._handle = None
+
+
+class Ring:
+    """A ring buffer's reader."""
+
+    def __init__(self, table: Table) -> None:
+        self._got: list[bytes] = []
+        self._callback = _SAMPLE(self._take)  # kept: the library calls it as long as the ring is
+        self._map = os.dup(table.fd)  # the ring may outlive the object it came with
+        self._handle: int | None = _library().ring_buffer__new(self._map, self._callback, None, None)
+        if not self._handle:
+            os.close(self._map)
+            raise BpfError(ctypes.get_errno(), f"ring buffer {table.name} cannot be read")
+        self._fd: int = _library().ring_buffer__epoll_fd(self._handle)
+
+    def _take(self, _context: int, data: int, size: int) -> int:
+        self._got.append(ctypes.string_at(data, size))
+        return 0
+
+    def fileno(self) -> int:
+        """Readable when there are samples."""
+        return self._fd
+
+    def drain(self) -> list[bytes]:
+        """All samples there are, oldest first."""
+        if self._handle:
+            _library().ring_buffer__consume(self._handle)
+        got, self._got = self._got, []
+        return got
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._handle:
+            _library().ring_buffer__free(self._handle)
+            self._handle = None
+            os.close(self._map)
+
+
+def _address(buffer: bytearray) -> int:
+    """Where a buffer is; it must be kept, and keep its size."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+class TestRun:
+    """Runs a loaded TC program on crafted frames, without any network (BPF_PROG_TEST_RUN)."""
+
+    __test__ = False  # for pytest, which takes the name for a test
+
+    _CONTEXT = 192  # struct __sk_buff
+    _MARK, _INGRESS_INTERFACE, _INTERFACE = 8, 36, 40
+
+    def __init__(self, program: int) -> None:
+        self._program = program
+        self._context, self._after = bytearray(self._CONTEXT), bytearray(self._CONTEXT)
+        self._options = _TestOptions(ctypes.sizeof(_TestOptions))
+        self._options.context_in = _address(self._context)
+        self._options.context_size_in = self._CONTEXT
+        self._options.context_out = _address(self._after)
+
+    def __call__(
+        self, frame: bytes, interface: int, *, came_by: int = 0, mark: int = 0, repeat: int = 1
+    ) -> tuple[int, int, int]:
+        """(what the program returned, the packet's mark afterwards, nanoseconds per run).
+
+        `interface` is a device of the calling thread's network namespace, `came_by` the one a packet was received on.
+
+        Raises:
+            BpfError: the kernel refused the frame or the interface.
+        """
+        for at, value in ((self._MARK, mark), (self._INGRESS_INTERFACE, came_by), (self._INTERFACE, interface)):
+            self._context[at : at + 4] = value.to_bytes(4, "little")
+        data = ctypes.c_char_p(frame)
+        options = self._options
+        options.data_in = ctypes.cast(data, c_void_p).value
+        options.data_size_in, options.repeat, options.context_size_out = len(frame), repeat, self._CONTEXT
+        _checked(_library().bpf_prog_test_run_opts(self._program, ctypes.byref(options)), "running the program")
+        result = ctypes.c_int(options.result).value
+        return result, int.from_bytes(self._after[self._MARK : self._MARK + 4], "little"), options.duration

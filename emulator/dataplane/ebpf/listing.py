@@ -1,0 +1,74 @@
+"""What is in the maps, disassembled: names for numbers, paths for places. Equal programs give equal listings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from emulator.dataplane.ebpf import layout
+from emulator.dataplane.ebpf.encode import words
+from emulator.dataplane.ebpf.tables import Tables
+
+
+def listing(tables: Tables, interface: Callable[[int], str], reference: Callable[[int], str]) -> Mapping[str, object]:
+    """The walks and addresses of every interface and the members of every set, of the generation that decides."""
+    endpoints: dict[str, dict[str, object]] = {}
+    for name, attached in sorted(tables.programmed.endpoints.items()):
+        walks: dict[str, object] = {}
+        for direction in layout.DIRECTIONS:
+            start = tables.maps["endpoints"].get(layout.endpoint_key(attached.interface, direction, tables.current))
+            walks[direction] = [] if start is None else list(_code(tables, layout.NUMBER.unpack(start)[0], reference))
+        endpoints[name] = {**walks, "sources": []}
+    by_index = {attached.interface: name for name, attached in tables.programmed.endpoints.items()}
+    for key, bits in tables.maps["sources"].items():
+        index, address = layout.source_text(key)
+        if layout.NUMBER.unpack(bits)[0] >> tables.current & 1 and index in by_index:
+            known = endpoints[by_index[index]]["sources"]
+            assert isinstance(known, list)
+            known.append(address)
+            known.sort()
+    return {"endpoints": endpoints, "sets": dict(sorted(_sets(tables).items()))}
+
+
+def _code(tables: Tables, place: int, reference: Callable[[int], str]) -> Iterator[str]:
+    """A walk, its policies in place; it ends where nothing matched."""
+    while True:
+        what, _, _, skip, argument = words(tables.instruction(place))
+        if what == "policy":
+            yield f"policy {tables.policy_name(argument)}, when it passes {skip} on"
+            yield from (f"  {line}" for line in _policy(tables, tables.policy_start(argument), reference))
+        elif what == "deny":
+            yield f"deny: {reference(argument)}"
+            if argument == layout.NO_PROFILE:
+                return
+        else:
+            yield f"{what}?"
+            return
+        place += 1
+
+
+def _policy(tables: Tables, place: int, reference: Callable[[int], str]) -> Iterator[str]:
+    while True:
+        what, leaves_when_true, of_destination, skip, argument = words(tables.instruction(place))
+        if what == "end":
+            return
+        if what in ("allow", "deny", "pass", "log"):
+            yield f"{what}: {reference(argument)}"
+        else:
+            named = "address" in what
+            value = tables.set_name(argument * 2).removesuffix("4") if named else f"{argument:#x}"
+            side = " of destination" if of_destination else ""
+            yield f"{what}{side} {value}, {'when true' if leaves_when_true else 'when false'} {skip} on"
+        place += 1
+
+
+def _sets(tables: Tables) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, bits in tables.maps["members"].items():
+        if layout.NUMBER.unpack(bits)[0] >> tables.current & 1:
+            number, member = layout.member_text(key)
+            found.setdefault(tables.set_name(number), []).append(member)
+    for key, value in tables.maps["nets"].items():
+        if layout.NET.unpack(value)[0] >> tables.current & 1:
+            number, member = layout.net_text(key)
+            found.setdefault(tables.set_name(number), []).append(member)
+    return {name: sorted(members) for name, members in found.items()}

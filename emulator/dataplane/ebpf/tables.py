@@ -1,0 +1,419 @@
+"""The kernel's maps as one node's tables: two generations side by side, one of which decides.
+
+`bring` makes the idle generation be a program, writing only what differs from what that generation last was; `flip`
+makes it decide. Until then nothing that decides has changed, so an apply that fails half way has done nothing.
+Everything the two generations have in common is there once: code that did not change, and members of sets with a bit
+for each generation they belong to.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from emulator.dataplane.contract import RuleRef
+from emulator.dataplane.ebpf import layout
+from emulator.dataplane.ebpf.encode import Action, Code, Numbering, policy_code, walk_code
+from emulator.dataplane.ebpf.libbpf import BpfError, Object
+from emulator.dataplane.ebpf.pool import Pool
+from reference.program.nets import widest
+from reference.program.types import FlowDirection, IPSet, NodeProgram, PolicyProgram, Walk
+
+REST = 0.002  # seconds a generation that was just left is not written to: packets it judged may be under way
+_NO_ROOM = frozenset({errno.E2BIG, errno.ENOSPC})
+BOTH = 3  # the bits of both generations
+PolicyKey = tuple[str, FlowDirection]
+
+
+class FullError(Exception):
+    """A map is too small; nothing that decides was changed."""
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """Code in the kernel, and the generations that use it."""
+
+    part: PolicyProgram | Walk
+    start: int
+    length: int
+    actions: list[Action]
+    literals: tuple[tuple[str, ...], ...]
+    users: int = 0  # a bit per generation
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """An endpoint as a generation knows it."""
+
+    interface: int
+    starts: tuple[int, int]  # of its walks, ingress and egress
+    addresses: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Generation:
+    """What one generation is."""
+
+    program: NodeProgram | None = None
+    policies: dict[PolicyKey, Block] = field(default_factory=dict)
+    walks: dict[str, Block] = field(default_factory=dict)
+    endpoints: dict[str, Attached] = field(default_factory=dict)
+    sets: dict[str, IPSet] = field(default_factory=dict)
+    sources: frozenset[tuple[int, str]] = frozenset()
+
+
+class Numbers:
+    """Numbers of names: given once, never given again."""
+
+    def __init__(self, first: int, limit: int) -> None:
+        self._numbers: dict[object, int] = {}
+        self._names: list[object] = []
+        self._first = first
+        self._limit = limit
+
+    def of(self, name: object) -> int:
+        """The number of a name, a new one if it has none."""
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._first + len(self._names)
+            if number >= self._limit:
+                raise FullError
+            self._numbers[name] = number
+            self._names.append(name)
+        return number
+
+    def name(self, number: int) -> object | None:
+        """What has a number."""
+        at = number - self._first
+        return self._names[at] if 0 <= at < len(self._names) else None
+
+
+class Tables:
+    """The tables of one loaded object."""
+
+    def __init__(self, loaded: Object, references: Numbers) -> None:
+        self.maps = loaded.maps
+        self.current = 0
+        self.operations = self.bytes = 0
+        self._references = references
+        self._generations = (Generation(), Generation())
+        self._pool = Pool(self.maps["code"].entries)
+        self._code = self.maps["code"].memory()
+        self._counts = self.maps["counts"].memory()
+        self._guards = self.maps["guards"].memory()
+        self._starts = memoryview(self.maps["policies"].memory()).cast("Q")
+        self._wide = memoryview(self.maps["wide"].memory()).cast("Q")
+        self._policies = Numbers(0, self.maps["policies"].entries // 2)
+        self._sets = Numbers(0, self.maps["wide"].entries // 2)
+        self._literal_users: dict[tuple[str, ...], int] = {}
+        self._nets_in: dict[int, list[int]] = {}  # by set number: how many nets each generation has
+        self._left_at = 0.0
+
+    @property
+    def programmed(self) -> Generation:
+        """The generation that decides."""
+        return self._generations[self.current]
+
+    # -- one update ------------------------------------------------------------------------------------------------
+
+    def bring(self, program: NodeProgram, interfaces: Mapping[str, int]) -> None:
+        """Make the idle generation be `program`; `interfaces` are the indices of those that exist.
+
+        Raises:
+            FullError: a map is too small; these tables are spoilt for another `bring`.
+            BpfError: the kernel refused.
+            EnvironmentLacksError: something cannot be expressed.
+        """
+        time.sleep(max(0.0, self._left_at + REST - time.monotonic()))
+        idle = self._generations[1 - self.current]
+        self._bring_sets(idle, program)
+        self._bring_policies(idle, program)
+        self._bring_walks(idle, program)
+        self._bring_endpoints(idle, program, interfaces)
+        idle.program = program
+
+    def flip(self, *, tracing: bool) -> None:
+        """Let the idle generation decide: one write. A system call comes before it, so that all else is seen first."""
+        self.current = 1 - self.current
+        self._left_at = time.monotonic()
+        self.settle(tracing=tracing)
+        self.operations += 1
+
+    def settle(self, *, tracing: bool) -> None:
+        """Write which generation decides, whether packets are traced, and who accepts packets to the host (HEP-12)."""
+        accepting = sum(
+            1 << number
+            for number, generation in enumerate(self._generations)
+            if generation.program is not None and generation.program.to_host == "accept"
+        )
+        self.maps["settings"].put(bytes(4), layout.SETTINGS.pack(self.current, tracing, accepting))
+
+    # -- policies and walks ----------------------------------------------------------------------------------------
+
+    def _bring_policies(self, idle: Generation, program: NodeProgram) -> None:
+        before = idle.program.policies if idle.program else None
+        if before is program.policies:
+            return
+        for id_ in before or ():
+            if id_ not in program.policies:
+                self._drop_policy(idle, id_)
+        other = self._generations[self.current].policies
+        for id_, policy in program.policies.items():
+            if before is not None and before.get(id_) is policy:
+                continue
+            for direction in layout.DIRECTIONS:
+                key = (id_, direction)
+                block = self._share(other.get(key), policy) or self._new_policy(policy, direction)
+                self._use(block)
+                if key in idle.policies:
+                    self._release(idle.policies[key])
+                idle.policies[key] = block
+                self._point(key, block.start)
+
+    def _drop_policy(self, idle: Generation, id_: str) -> None:
+        for direction in layout.DIRECTIONS:
+            self._release(idle.policies.pop((id_, direction)))
+
+    def _new_policy(self, policy: PolicyProgram, direction: FlowDirection) -> Block:
+        literals: list[tuple[str, ...]] = []
+
+        def nets(members: tuple[str, ...]) -> int:
+            literals.append(members)
+            return self._sets.of(members)
+
+        code = policy_code(policy, direction, self._numbering(nets))
+        return self._place(policy, code, tuple(literals))
+
+    def _point(self, key: PolicyKey, start: int) -> None:
+        self._starts[self._policies.of(key) * 2 + 1 - self.current] = start
+        self._did(8)
+
+    def _bring_walks(self, idle: Generation, program: NodeProgram) -> None:
+        if idle.program and idle.program.walks is program.walks:
+            return
+        for id_ in [id_ for id_ in idle.walks if id_ not in program.walks]:
+            self._release(idle.walks.pop(id_))
+        other = self._generations[self.current].walks
+        for id_, walk in program.walks.items():
+            old = idle.walks.get(id_)
+            if old is not None and old.part == walk:
+                continue
+            block = self._share(other.get(id_), walk)
+            if block is None:
+                block = self._place(walk, walk_code(walk, self._numbering(self._sets.of)), ())
+            self._use(block)
+            if old is not None:
+                self._release(old)
+            idle.walks[id_] = block
+
+    @staticmethod
+    def _share(block: Block | None, part: PolicyProgram | Walk) -> Block | None:
+        return block if block is not None and (block.part is part or block.part == part) else None
+
+    def _numbering(self, nets: object) -> Numbering:
+        assert callable(nets)
+        return Numbering(
+            set=self._sets.of,
+            nets=nets,
+            policy=lambda id_, direction: self._policies.of((id_, direction)),
+            reference=self._references.of,
+        )
+
+    def _place(self, part: PolicyProgram | Walk, code: Code, literals: tuple[tuple[str, ...], ...]) -> Block:
+        length = len(code.instructions)
+        start = self._pool.take(length)
+        if start is None:
+            raise FullError
+        size = layout.INSTRUCTION.size
+        self._code[start * size : (start + length) * size] = b"".join(code.instructions)
+        for action in code.actions:
+            at = (start + action.offset) * layout.COUNT.size
+            self._counts[at : at + layout.COUNT.size] = bytes(layout.COUNT.size)
+        for members in literals:
+            self._take_literal(members)
+        self._did(length * size)
+        return Block(part, start, length, code.actions, literals)
+
+    def _use(self, block: Block) -> None:
+        block.users |= 1 << (1 - self.current)
+
+    def _release(self, block: Block) -> None:
+        """The idle generation uses it no more; when neither does, its place is free."""
+        block.users &= ~(1 << (1 - self.current))
+        if not block.users:
+            self._pool.give_back(block.start, block.length)
+            for members in block.literals:
+                self._drop_literal(members)
+
+    # -- sets ------------------------------------------------------------------------------------------------------
+
+    def _bring_sets(self, idle: Generation, program: NodeProgram) -> None:
+        if idle.program and idle.program.sets is program.sets:
+            return
+        other = self._generations[self.current].sets
+        for id_ in [id_ for id_ in idle.sets if id_ not in program.sets]:
+            old = idle.sets.pop(id_)
+            self._change(old, frozenset(), old.members, other.get(id_))
+        for id_, wanted in program.sets.items():
+            before = idle.sets.get(id_)
+            if before is wanted:
+                continue
+            had: frozenset[str] = before.members if before else frozenset()
+            self._change(wanted, wanted.members - had, had - wanted.members, other.get(id_))
+            idle.sets[id_] = wanted
+
+    def _change(self, ipset: IPSet, added: frozenset[str], gone: frozenset[str], other: IPSet | None) -> None:
+        """Members come to and leave the idle generation; the deciding one keeps its own."""
+        mine, theirs = 1 << (1 - self.current), 1 << self.current
+        elsewhere: frozenset[str] = other.members if other else frozenset()
+        number = layout.set_number(self._sets.of(ipset.id[:-1]), ipset.family)
+        puts = {member: mine | (theirs if member in elsewhere else 0) for member in added}
+        puts |= {member: theirs for member in gone if member in elsewhere}
+        self._write(number, puts, [member for member in gone if member not in elsewhere])
+        if ipset.kind == "nets":
+            counts = self._nets_in.setdefault(number, [0, 0])
+            counts[1 - self.current] += sum(map(_is_net, added)) - sum(map(_is_net, gone))
+            self._say_wide(number)
+
+    def _say_wide(self, number: int) -> None:
+        counts = self._nets_in[number]
+        self._wide[number] = (counts[0] > 0) | (counts[1] > 0) << 1
+
+    def _write(self, number: int, puts: Mapping[str, int], gone: list[str]) -> None:
+        hosts: dict[bytes, bytes] = {}
+        nets: dict[bytes, bytes] = {}
+        for member, generations in puts.items():
+            place = layout.member_key(number, member)
+            if place.prefix < 0:
+                hosts[place.key] = layout.NUMBER.pack(generations)
+            else:
+                nets[place.key] = layout.NET.pack(generations, 32 + place.prefix)
+        self._put_all("members", hosts)
+        self._put_all("nets", nets)
+        places = [layout.member_key(number, member) for member in gone]
+        self.maps["members"].remove_all([place.key for place in places if place.prefix < 0])
+        self.maps["nets"].remove_all([place.key for place in places if place.prefix >= 0])
+        self._did(24 * len(gone), len(gone))
+
+    def _put_all(self, name: str, entries: Mapping[bytes, bytes]) -> None:
+        try:
+            self.maps[name].put_all(entries)
+        except BpfError as error:
+            if error.code in _NO_ROOM:
+                raise FullError from error
+            raise
+        self._did(sum(map(len, entries.values())) + len(entries) * self.maps[name].key_size, len(entries))
+
+    def _take_literal(self, members: tuple[str, ...]) -> None:
+        """A list of nets in a rule is a set that never changes, of both generations."""
+        users = self._literal_users.get(members, 0)
+        self._literal_users[members] = users + 1
+        if users == 0:
+            for number, merged in self._literal(members):
+                self._write(number, dict.fromkeys(merged, BOTH), [])
+                self._wide[number] = BOTH if any(map(_is_net, merged)) else 0
+
+    def _drop_literal(self, members: tuple[str, ...]) -> None:
+        self._literal_users[members] -= 1
+        if not self._literal_users[members]:
+            del self._literal_users[members]
+            for number, merged in self._literal(members):
+                self._write(number, {}, list(merged))
+
+    def _literal(self, members: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
+        base = self._sets.of(members)
+        for family in layout.FAMILIES:
+            if merged := widest(members, family):
+                yield layout.set_number(base, family), merged
+
+    # -- endpoints -------------------------------------------------------------------------------------------------
+
+    def _bring_endpoints(self, idle: Generation, program: NodeProgram, interfaces: Mapping[str, int]) -> None:
+        wanted = {
+            name: Attached(
+                interfaces[name],
+                (idle.walks[endpoint.ingress].start, idle.walks[endpoint.egress].start),
+                endpoint.addresses,
+            )
+            for name, endpoint in program.endpoints.items()
+            if name in interfaces
+        }
+        if wanted == idle.endpoints:
+            return
+        generation = 1 - self.current
+        starts: dict[bytes, bytes] = {}
+        for name, attached in wanted.items():
+            if idle.endpoints.get(name) != attached:
+                for direction, start in zip(layout.DIRECTIONS, attached.starts, strict=True):
+                    key = layout.endpoint_key(attached.interface, direction, generation)
+                    starts[key] = layout.NUMBER.pack(start)
+        kept = {attached.interface for attached in wanted.values()}
+        gone = {attached.interface for attached in idle.endpoints.values()} - kept
+        self._put_all("endpoints", starts)
+        self.maps["endpoints"].remove_all(
+            [layout.endpoint_key(index, direction, generation) for index in gone for direction in layout.DIRECTIONS]
+        )
+        self._did(8 * len(gone), len(gone))
+        self._bring_sources(idle, frozenset((a.interface, text) for a in wanted.values() for text in a.addresses))
+        idle.endpoints = wanted
+
+    def _bring_sources(self, idle: Generation, wanted: frozenset[tuple[int, str]]) -> None:
+        mine, theirs = 1 << (1 - self.current), 1 << self.current
+        other = self._generations[self.current].sources
+        puts = {each: mine | (theirs if each in other else 0) for each in wanted - idle.sources}
+        gone = idle.sources - wanted
+        puts |= {each: theirs for each in gone if each in other}
+        self._put_all("sources", {layout.source_key(*each): layout.NUMBER.pack(bits) for each, bits in puts.items()})
+        self.maps["sources"].remove_all([layout.source_key(*each) for each in gone if each not in other])
+        idle.sources = wanted
+
+    def _did(self, size: int, operations: int = 1) -> None:
+        self.operations += operations
+        self.bytes += size
+
+    # -- what the kernel counted, and holds ------------------------------------------------------------------------
+
+    def blocks(self) -> Iterator[Block]:
+        """The code of the generation that decides."""
+        yield from self.programmed.policies.values()
+        yield from self.programmed.walks.values()
+
+    def count(self, place: int) -> tuple[int, int]:
+        """(packets, bytes) an instruction has decided on."""
+        packets, size = layout.COUNT.unpack_from(self._counts, place * layout.COUNT.size)
+        return packets, size
+
+    def guard_counts(self) -> Iterator[tuple[RuleRef, int, int]]:
+        """(guard, packets, bytes), in each direction."""
+        for at, direction in enumerate(layout.DIRECTIONS):
+            for number in layout.GUARDS:
+                place = (at * layout.FIRST_REFERENCE + number) * layout.COUNT.size
+                packets, size = layout.COUNT.unpack_from(self._guards, place)
+                yield layout.guard_reference(number, direction), packets, size
+
+    def instruction(self, place: int) -> bytes:
+        """One instruction, as the kernel has it."""
+        size = layout.INSTRUCTION.size
+        return self._code[place * size : (place + 1) * size]
+
+    def policy_start(self, number: int) -> int:
+        """Where the code of a policy begins, as the kernel has it."""
+        return self._starts[number * 2 + self.current]
+
+    def set_name(self, number: int) -> str:
+        """The id of the set that has a number."""
+        base = self._sets.name(number // 2)
+        if isinstance(base, tuple):
+            return ",".join(base)
+        return f"{base}{6 if number & 1 else 4}"
+
+    def policy_name(self, number: int) -> str:
+        """The policy and direction that have a number."""
+        name = self._policies.name(number)
+        return " ".join(name) if isinstance(name, tuple) else str(name)
+
+
+def _is_net(member: str) -> bool:
+    return not member.endswith("/128" if ":" in member else "/32")
