@@ -10,15 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from reference import autohosts, seeds, slices
 from reference import events as ev
-from reference import seeds, slices
 from reference.endpoints import Host
 from reference.errors import InvalidInputError, RefusedError
 from reference.events import Draft
 from reference.ipam.release import release_pool
 from reference.plan import Decision, Outcome, Plan
 from reference.pods import Pods
-from reference.resources import AnyResource, Key, Node, Pod
+from reference.resources import AnyResource, HostEndpoint, Key, Node, Pod
 from reference.resources.admission import admit, admit_delete
 from reference.resources.kinds import kind_of
 from reference.state import State
@@ -87,6 +87,7 @@ def apply(
     slices.settle(plan)
     for resource in after:
         _apply_one(plan, resource, actor, offline=offline)
+    autohosts.settle(plan, state)
     return plan.decision()
 
 
@@ -103,6 +104,8 @@ def _apply_one(plan: Plan, resource: AnyResource, actor: str, *, offline: bool) 
         plan.report(resource.key, "unchanged")
         return
     admit(plan.progress.resources, resource)
+    if offline and isinstance(resource, HostEndpoint):
+        seeds.ensure_offline_host(plan, resource)
     plan.emit(actor, ev.ResourceApplied(resource))
     plan.report(resource.key, "created" if old is None else "configured")
 
@@ -148,6 +151,7 @@ def delete(state: State, keys: Iterable[Key], *, now: float, actor: str = USER) 
             release_pool(plan, key.name)
         plan.report(key, "deleted")
     slices.settle(plan)
+    autohosts.settle(plan, state)
     return plan.decision()
 
 

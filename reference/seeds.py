@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from reference import events as ev
 from reference.endpoints import Host
 from reference.plan import Plan
-from reference.resources import AnyResource, IPPool, Key, Namespace, Node
+from reference.resources import AnyResource, HostEndpoint, IPPool, Key, Namespace, Node
 from reference.resources.admission import PROTECTED_NAMESPACES, protected_tiers
 from reference.resources.calico import IPPoolSpec
 from reference.resources.defaults import defaulted
@@ -72,6 +72,14 @@ def ensure_offline_node(plan: Plan, name: str, address: str = "") -> None:
     host = Host(name=name, addresses=(address,), subnet=OFFLINE_SUBNET, is_node=True)
     plan.emit(ACTOR, ev.HostAttached(host))
     put(plan, node_of(host))
+
+
+def ensure_offline_host(plan: Plan, endpoint: HostEndpoint) -> None:
+    """Put the host a host endpoint speaks of on the map, offline, if nobody did: where it says to expect it."""
+    name, addresses = endpoint.spec.node, sorted(endpoint.spec.expected_ips, key=lambda address: ":" in address)
+    if name not in plan.progress.hosts and addresses:
+        host = Host(name=name, addresses=tuple(addresses), subnet=OFFLINE_SUBNET, is_node=False)
+        plan.emit(ACTOR, ev.HostAttached(host))
 
 
 def next_offline_address(plan: Plan) -> str:

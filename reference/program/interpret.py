@@ -1,33 +1,32 @@
 """The second reading: what node programs say of a packet, executed in pure Python as a dataplane would.
 
 Nothing here knows of the user's resources. From the state it takes only what the network itself knows: which address
-sits behind which interface, and which belongs to a host. It must agree with the oracle on every packet.
+sits behind which interface, which belongs to a host, and between which nodes there is a tunnel. It must agree with the
+oracle on every packet.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from immutables import Map
+
 from reference.endpoints import Family, Host, WorkloadEndpoint
 from reference.packet import Packet
-from reference.program.matches import ByIdentity, Facts, Test, tests
-from reference.program.types import EndpointProgram, FlowDirection, NodeProgram, PolicyProgram, ProgramRule, RuleAction
+from reference.program.machine import WORKLOADS, Decision, Machine
+from reference.program.matches import ByIdentity, Facts
+from reference.program.nets import Cover, net
+from reference.program.types import NodeProgram
 from reference.state import State
 
+__all__ = ["Decision", "decide"]
 
-class Decision(NamedTuple):
-    """What became of a packet, and the place that decided: the last one it met."""
-
-    allowed: bool
-    where: str  # "deny by rule 0 of np:shop/web (ingress of shop/web, tier default)"
-
-
-class _Hit(NamedTuple):
-    action: RuleAction
-    rule: int
+_FABRIC, _LOOPBACK = "eth0", "lo"
+_TUNNEL: dict[Family, str] = {4: "wireguard.cali", 6: "wg-v6.cali"}
 
 
 class _Place(NamedTuple):
@@ -36,108 +35,129 @@ class _Place(NamedTuple):
     endpoint: WorkloadEndpoint | None
     host: Host | None
 
+    @property
+    def machine(self) -> str:
+        """Where the address lives; empty if it is nobody's."""
+        if self.endpoint is not None:
+            return self.endpoint.node
+        return "" if self.host is None else self.host.name
+
 
 def decide(programs: Mapping[str, NodeProgram], state: State, packet: Packet) -> Decision:
-    """What the nodes' programs do with the first packet of a flow.
+    """What the machines' programs do with the first packet of a flow.
 
-    A pod to itself, a node to its own pod (CT-1), and host to host meet no policy. A pod's packet to its own node
-    passes its egress policy and is then dropped (HEP-12). Between pods both ends decide (POL-18).
+    A pod to itself never leaves the pod, and a node to its own pod meets no policy (CT-1). All else goes through the
+    hooks of the source's machine, and then through those of the destination's if that is another one.
     """
     facts = _facts(packet)
     source, destination = _place(state, facts.source), _place(state, facts.destination)
-    if source.endpoint is None:
-        return _from_outside(programs, source, destination, facts)
-    if source.endpoint is destination.endpoint:
+    if source.endpoint is not None and source.endpoint is destination.endpoint:
         return Decision(True, f"{source.endpoint.name} to itself: never leaves the pod")
-    decision = _walk(programs, source.endpoint, "egress", facts)
-    if not decision.allowed:
-        return decision
-    if destination.endpoint is not None:
-        return _walk(programs, destination.endpoint, "ingress", facts)
-    host = destination.host
-    if host is not None and host.is_node and host.name == source.endpoint.node:
-        return Decision(False, f"to host (egress of {source.endpoint.name})")
-    return decision
+    return _Passage(programs, state, facts, source, destination).run()
 
 
-def _from_outside(programs: Mapping[str, NodeProgram], source: _Place, destination: _Place, facts: Facts) -> Decision:
-    """A packet that no pod sent: only the ingress policy of a pod can stop it, and not for the pod's own node."""
-    endpoint, host = destination.endpoint, source.host
-    if endpoint is None:
-        return Decision(True, "neither end is a pod: no policy")
-    if host is not None and host.is_node and host.name == endpoint.node:
-        return Decision(True, f"from the own node of {endpoint.name}: no policy")
-    return _walk(programs, endpoint, "ingress", facts)
+class _Passage:
+    """The hooks a packet passes, machine by machine."""
 
-
-def _walk(
-    programs: Mapping[str, NodeProgram], endpoint: WorkloadEndpoint, direction: FlowDirection, facts: Facts
-) -> Decision:
-    """One endpoint chain: tiers in order, then profiles, then drop. Marks as the kernel's chains keep them."""
-    program = programs.get(endpoint.node)
-    attached = None if program is None else program.endpoints.get(endpoint.interface)
-    if program is None or attached is None:
-        return Decision(False, f"unknown interface ({direction} of {endpoint.name})")
-    return _Chain(program, attached, direction, facts).run()
-
-
-class _Chain:
-    """The run of one packet through one endpoint's chain."""
-
-    def __init__(self, program: NodeProgram, endpoint: EndpointProgram, direction: FlowDirection, facts: Facts) -> None:
-        self._program = program
-        self._endpoint = endpoint
-        self._direction = direction
+    def __init__(
+        self, programs: Mapping[str, NodeProgram], state: State, facts: Facts, source: _Place, destination: _Place
+    ) -> None:
+        self._programs = programs
+        self._state = state
         self._facts = facts
+        self._source = source
+        self._destination = destination
+        self._last = Decision(True, "no policy on the way")
 
     def run(self) -> Decision:
-        ingress = self._direction == "ingress"
-        walk = self._program.walks[self._endpoint.ingress if ingress else self._endpoint.egress]
-        for step in walk.tiers:
-            passed = False  # the pass mark, cleared at the head of each tier
-            for id_ in step.policies:
-                hit = self._policy(id_)
-                if hit is None:
-                    continue
-                if hit.action != "pass":
-                    return self._decision(hit, id_, step.tier)
-                passed = True
-                break
-            if not passed and step.default_action == "deny":
-                return Decision(False, f"deny by end of tier ({self._where(step.tier)})")
-        for id_ in walk.profiles:
-            hit = self._policy(id_)
-            if hit is not None and hit.action != "pass":  # a pass moves on to the next profile (POL-14)
-                return self._decision(hit, id_, "__PROFILE__")
-        return Decision(False, f"no profile matched ({self._where('__PROFILE__')})")
+        dropped = self._leave() if self._source.machine else None
+        if dropped is None and self._destination.machine and not self._stays:
+            dropped = self._arrive()
+        return dropped or self._last
 
-    def _policy(self, id_: str) -> _Hit | None:
-        """The first rule that matches and decides; a log rule never does (POL-12)."""
-        sets, facts = self._program.sets, self._facts
-        for hit, checks in _rules(self._program.policies[id_])[self._direction]:
-            if all(check(facts, sets) for check in checks):
-                return hit
-        return None
+    @property
+    def _stays(self) -> bool:
+        """The packet does not reach another machine, nor the loopback interface of this one."""
+        if self._source.machine != self._destination.machine:
+            return False
+        return self._source.endpoint is not None or self._destination.endpoint is not None
 
-    def _decision(self, hit: _Hit, id_: str, tier: str) -> Decision:
-        return Decision(hit.action == "allow", f"{hit.action} by rule {hit.rule} of {id_} ({self._where(tier)})")
+    def _leave(self) -> Decision | None:
+        pod, target = self._source.endpoint, self._destination.endpoint
+        machine = self._machine(self._source.machine)
+        if pod is None:
+            if self._stays:
+                out = WORKLOADS
+            else:
+                out = _LOOPBACK if self._source.machine == self._destination.machine else _FABRIC
+            return self._note(machine, machine.output(out))
+        dropped = machine.prerouting(WORKLOADS)
+        if dropped is not None:
+            return dropped
+        if self._stays and target is None:
+            return self._note(machine, machine.from_workload_to_host(pod.interface, pod.name))
+        dropped = machine.forward_in(WORKLOADS) or machine.from_workload(pod.interface, pod.name)
+        if dropped is None and self._stays and target is not None:
+            dropped = machine.to_workload(target.interface, target.name)
+        dropped = dropped or machine.forward_out(WORKLOADS if self._stays else self._link())
+        self._translate()
+        return self._note(machine, dropped)
 
-    def _where(self, tier: str) -> str:
-        return f"{self._direction} of {self._endpoint.name}, tier {tier}"
+    def _arrive(self) -> Decision | None:
+        pod = self._destination.endpoint
+        machine = self._machine(self._destination.machine)
+        came_by = _LOOPBACK if self._source.machine == self._destination.machine else self._link()
+        dropped = machine.prerouting(came_by)
+        if pod is None:
+            return self._note(machine, dropped or machine.input(came_by))
+        dropped = dropped or machine.forward_in(came_by) or machine.to_workload(pod.interface, pod.name)
+        return self._note(machine, dropped or machine.forward_out(WORKLOADS))
+
+    def _note(self, machine: Machine, dropped: Decision | None) -> Decision | None:
+        self._last = machine.last
+        return dropped
+
+    def _machine(self, name: str) -> Machine:
+        program = self._programs.get(name)
+        if program is None:
+            program = NodeProgram(node=name, seq=0, sets=Map(), policies=Map(), walks=Map(), endpoints=Map())
+        return Machine(program, self._facts)
+
+    def _link(self) -> str:
+        """The device between the two machines: a tunnel for pods of two nodes that both encrypt (WG-8)."""
+        if self._source.endpoint is None or self._destination.endpoint is None or not self._state.encryption:
+            return _FABRIC
+        keys = self._state.public_keys
+        claims = Counter(keys.values())
+        ends = (self._source.machine, self._destination.machine)
+        able = all(claims[keys.get(end, "")] == 1 and self._address(end) for end in ends)
+        return _TUNNEL[self._facts.family] if able else _FABRIC
+
+    def _translate(self) -> None:
+        """NAT-1: what leaves for no pool takes the node's address; between pods nothing is translated."""
+        program = self._programs.get(self._source.machine)
+        if program is None or self._destination.endpoint is not None:
+            return
+        facts = self._facts
+        sources, pools = _cover(program.nat_sources), _cover(program.pools)
+        address = self._address(self._source.machine)
+        leaves = not pools[facts.family].holds(facts.destination_number)
+        if address and leaves and sources[facts.family].holds(facts.source_number):
+            self._facts = facts._replace(source=address, source_number=_address(address)[2])
+
+    def _address(self, machine: str) -> str:
+        host = self._state.hosts.get(machine)
+        found = () if host is None else host.addresses
+        return next((text for text in found if _address(text)[0] == self._facts.family), "")
 
 
-_Rules = tuple[tuple[_Hit, tuple[Test, ...]], ...]
+def _covers(nets: frozenset[str]) -> dict[Family, Cover]:
+    parsed = [net(text) for text in nets]
+    families: tuple[Family, Family] = (4, 6)
+    return {family: Cover(family, [each for each in parsed if each.family == family]) for family in families}
 
 
-def _prepared(rules: tuple[ProgramRule, ...]) -> _Rules:
-    return tuple((_Hit(rule.action, rule.index), tests(rule.match)) for rule in rules if rule.action != "log")
-
-
-def _both(policy: PolicyProgram) -> dict[FlowDirection, _Rules]:
-    return {"ingress": _prepared(policy.ingress), "egress": _prepared(policy.egress)}
-
-
-_rules: ByIdentity[PolicyProgram, dict[FlowDirection, _Rules]] = ByIdentity(_both)
+_cover: ByIdentity[frozenset[str], dict[Family, Cover]] = ByIdentity(_covers, most=256)
 
 
 @lru_cache(maxsize=65536)
