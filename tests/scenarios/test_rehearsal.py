@@ -138,7 +138,8 @@ def test_what_a_scenario_lacks_costs_the_others_nothing(run, rehearsal, monkeypa
 
 FAULTS = [
     # steps                                                   fault    says
-    ("expect: [{allow: {from: default/oen, to: default/two}}]\n", "input", "expect[0].allow: no pod, node, host or address 'default/oen'"),
+    ("expect: [{allow: {from: default/oen, to: default/two}}]\n", "input",
+     "expect[0].allow: no pod, node, host or address 'default/oen'"),
     ("steps:\n  - delete: [{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: []}}]\n"
      "expect: [{oracle: {}}]\n", "input", "x"),
 ]  # fmt: skip
