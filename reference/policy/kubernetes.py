@@ -7,6 +7,7 @@ matches the other end and any of its ports matches the destination port.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from ipaddress import ip_network
 
 from reference.packet import PROTOCOLS, protocol_name
@@ -40,6 +41,16 @@ class KubernetesRule:
         self._peers = peers or ()  # absent and empty both mean any peer (K8S-9)
         self._ports = ports or ()  # and any port of any protocol (K8S-10)
         self._named = any(isinstance(port.port, str) for port in self._ports)
+
+    def without(self, field: str) -> KubernetesRule:
+        """The rule without its "peers" or its "ports"."""
+        peers, ports = (None, self._ports) if field == "peers" else (self._peers, None)
+        return KubernetesRule(self.index, self.namespace, self.direction, peers, ports)
+
+    @property
+    def restrictions(self) -> int:
+        """How many of the two narrow the rule down."""
+        return bool(self._peers) + bool(self._ports)
 
     def miss(self, question: Question) -> str | None:
         """The name of what did not match, or None when the rule allows the packet."""
@@ -152,9 +163,15 @@ def _in_block(block: IPBlock, party: Party) -> bool:
 
 
 def _net_contains(text: str, party: Party) -> bool:
+    family, first, last = _bounds(text)
+    return family == party.family and first <= party.number <= last
+
+
+@lru_cache(maxsize=4096)
+def _bounds(text: str) -> tuple[int, int, int]:
+    """The family, the first and the last address of a net."""
     net = ip_network(text, strict=False)
-    family = 4 if net.version == 4 else 6
-    return family == party.family and int(net.network_address) <= party.number <= int(net.broadcast_address)
+    return net.version, int(net.network_address), int(net.broadcast_address)
 
 
 def _port_matches(port: PolicyPort, question: Question, pods: list[Owner]) -> bool:

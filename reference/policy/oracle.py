@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from reference.endpoints import WorkloadEndpoint
 from reference.packet import Packet
+from reference.policy.podtrace import PodTrace
 from reference.policy.question import Question, ask
-from reference.policy.trace import Trace
 from reference.policy.traffic import Consulted, consulted
 from reference.policy.verdict import Side, SideName, Verdict
 from reference.policy.view import View, view_of
@@ -54,7 +54,7 @@ def answer(view: View, question: Question) -> bool:
 
 
 def _side(view: View, question: Question, endpoint: WorkloadEndpoint, direction: SideName) -> Side:
-    trace = Trace(question, direction, endpoint.name, view.tiers)
+    trace = PodTrace(view, endpoint, direction, question)
     return trace.side(allowed=walk(view.way(endpoint, direction), question, trace))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -29,9 +29,10 @@ _SIDES: dict[str, SideName] = {"Ingress": "ingress", "Egress": "egress"}
 class Policy:
     """A policy ready to be walked. Rules are prepared when first needed: most policies of a state never are."""
 
-    def __init__(self, resource: AnyPolicy) -> None:
-        self.resource = resource
-        self.kind = SHORT_KINDS[type(resource)]
+    def __init__(self, resource: AnyPolicy, *, staged: bool = False) -> None:
+        self.resource = resource  # of a staged policy, what it stands for
+        self.staged = staged
+        self.kind = f"{'s' if staged else ''}{SHORT_KINDS[type(resource)]}"
         self.namespace = resource.namespace
         self.name = resource.name
         place = f"{self.namespace}/{self.name}" if self.namespace else self.name
@@ -48,7 +49,8 @@ class Policy:
     @property
     def sort_key(self) -> tuple[float, str]:
         """The place inside the tier: order, then `name/namespace/kind` (POL-3)."""
-        return self.order, f"{self.name}/{self.namespace}/{type(self.resource).__name__}"
+        kind = f"{'Staged' if self.staged else ''}{type(self.resource).__name__}"
+        return self.order, f"{self.name}/{self.namespace}/{kind}"
 
     @cached_property
     def ingress(self) -> tuple[PolicyRule, ...]:
@@ -82,7 +84,7 @@ class OrderedTier:
     exists: bool
 
 
-def ordered_tiers(state: State, policies: list[Policy]) -> tuple[OrderedTier, ...]:
+def ordered_tiers(state: State, policies: Sequence[Policy]) -> tuple[OrderedTier, ...]:
     """Every tier: those that exist by order, no order last, ties by name; then the missing ones by name.
 
     A missing tier is still walked, and ends in a denial (POL-4).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from reference.policy.nearness import Miss
 from reference.policy.ordering import OrderedTier, Policy
 from reference.policy.question import Question
 from reference.policy.rules import PolicyRule
@@ -28,6 +29,9 @@ class Trace(Recorder):
         self._hits: list[Hit] = []
         self._steps: list[Step] = []
         self._reason = ""
+        self._tier_default = ""
+        self._here: TierOnWay | None = None
+        self.misses: list[Miss] = []
 
     def side(self, *, allowed: bool) -> Side:
         """What was written down."""
@@ -38,13 +42,14 @@ class Trace(Recorder):
             hits=tuple(self._hits),
             steps=tuple(self._steps),
             reason=self._reason,
+            tier_default=self._tier_default,
         )
 
     def entered(self, tier: TierOnWay) -> None:
         """Notes the tiers skipped on the way here: nothing in them governs this direction of this endpoint."""
         while (skipped := self._ahead.pop(0)) is not tier.tier:
             self._skip(skipped)
-        self._tier = tier.tier.name
+        self._tier, self._here = tier.tier.name, tier
         if not tier.tier.exists:
             self._step(
                 "", None, "miss", f"tier {self._tier} does not exist: its policies come last, and it denies (POL-4)"
@@ -54,10 +59,11 @@ class Trace(Recorder):
         """The tiers left were skipped too."""
         for skipped in self._ahead:
             self._skip(skipped)
-        self._tier = PROFILE_TIER
+        self._tier, self._here = PROFILE_TIER, None
 
     def missed(self, policy: Policy | ProfileOnWay, rule: PolicyRule, field: str) -> None:
         """The reason is put in words here, and only here."""
+        self.misses.append(Miss(self._here, policy, rule, field))
         text = f"rule {rule.index} ({rule.action}) misses: {rule.why(field, self._question)}"
         self._step(policy.id, rule.index, "miss", text)
 
@@ -79,6 +85,7 @@ class Trace(Recorder):
         text = f"end of tier: no rule matched, default action {action}"
         self._step("", None, "end of tier", text)
         names = ", ".join(policy.id for policy in tier.policies)
+        self._tier_default = "" if action == "Pass" else self._tier
         self._reason = f"{_PAST[action]} at the end of tier {self._tier}: no rule of {names} matched"
 
     def stood_in(self, profile: ProfileOnWay) -> None:

@@ -9,31 +9,12 @@ from typing import Literal
 import msgspec
 
 from reference.packet import Packet
+from reference.policy.hits import PROFILE_TIER, Hit, HitAction
+
+__all__ = ["PROFILE_TIER", "Hit", "HitAction", "NearMiss", "Selecting", "Side", "SideName", "Step", "Verdict"]
 
 SideName = Literal["egress", "ingress"]
-HitAction = Literal["allow", "deny", "pass"]
-PROFILE_TIER = "__PROFILE__"  # the tier of a profile's hits (FL-5)
-
-
-class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision on the way, in the terms of FL-5. `rule` -1 is the end of a tier, `policy` then only the trigger."""
-
-    tier: str  # "__PROFILE__" for profiles
-    kind: str  # np, gnp, knp, pro
-    namespace: str  # empty for cluster-scoped kinds
-    name: str
-    action: HitAction
-    rule: int
-
-    @property
-    def policy(self) -> str:
-        """`<kind>:[<namespace>/]<name>`."""
-        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
-        return f"{self.kind}:{place}"
-
-    def render(self, index: int) -> str:
-        """FL-5: `<index>|<tier>|<kind>:[<namespace>/]<name>|<action>|<rule>`."""
-        return f"{index}|{self.tier}|{self.policy}|{self.action}|{self.rule}"
+_SHOWN = 3  # near misses in a text
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +27,27 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     text: str  # "rule 2 misses: destination port 443 is not in 80, 8080-8090"
 
 
+class NearMiss(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule that one field alone kept from matching, and that would have turned the verdict of its side."""
+
+    tier: str  # "__PROFILE__" for profiles
+    policy: str  # np:shop/web
+    rule: int
+    action: Literal["Allow", "Deny", "Pass"]
+    field: str  # the one that missed: "destination.ports"
+    others: int  # fields of the rule that did fit: the more, the nearer
+    reason: str  # "destination port 443 is not in 80, 8080-8090"
+
+
+class Selecting(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy that selects the endpoint and governs the direction, in the order of the walk."""
+
+    tier: str
+    policy: str  # np:shop/web
+    order: float | None  # None sorts last (POL-3)
+    staged: bool
+
+
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """What one end decided: egress at the source's endpoint, ingress at the destination's."""
 
@@ -55,10 +57,19 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     hits: tuple[Hit, ...]
     steps: tuple[Step, ...]
     reason: str  # "allowed by rule 0 of np:shop/web in tier default"
+    tier_default: str = ""  # the tier whose default action decided, if one did
+    selecting: tuple[Selecting, ...] = ()  # staged policies too
+    near_misses: tuple[NearMiss, ...] = ()  # the nearest first
+    pending_hits: tuple[Hit, ...] = ()  # as if staged policies were enforced (FL-6); for pods only
+    pending_allowed: bool | None = None  # what the pending trace ends in; None where there is none
 
     def hit_strings(self) -> tuple[str, ...]:
         """The enforced trace in FL-5 format."""
-        return tuple(hit.render(index) for index, hit in enumerate(self.hits))
+        return _rendered(self.hits)
+
+    def pending_hit_strings(self) -> tuple[str, ...]:
+        """The pending trace in FL-5 format (FL-6)."""
+        return _rendered(self.pending_hits)
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,8 +96,39 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         lines = [str(self.packet), f"from {self.source} to {self.destination}"]
         for side in self.trace:
             lines += ["", f"{side.direction} at {side.endpoint}", *_step_lines(side)]
-            lines += [f"  = {side.reason}", *(f"    {hit}" for hit in side.hit_strings())]
+            lines += [f"  = {side.reason}", *(f"    {hit}" for hit in side.hit_strings()), *_aside(side)]
         return "\n".join([*lines, "", f"{'ALLOWED' if self.allowed else 'DENIED'}: {self.reason}", ""])
+
+
+def _rendered(hits: tuple[Hit, ...]) -> tuple[str, ...]:
+    return tuple(hit.render(index) for index, hit in enumerate(hits))
+
+
+def _aside(side: Side) -> Iterator[str]:
+    """What else is worth knowing, in short: who selects the endpoint, what nearly matched, what is staged."""
+    if side.pending_allowed is None:
+        return  # nothing more is known of it
+    enforced = [one for one in side.selecting if not one.staged]
+    yield f"  selected by {', '.join(map(_selecting_text, enforced)) or 'no policy'}"
+    if side.near_misses:
+        yield "  near misses"
+        yield from (f"    {_near_miss_text(miss, side)}" for miss in side.near_misses[:_SHOWN])
+        more = len(side.near_misses) - _SHOWN
+        if more > 0:
+            yield f"    and {more} more"
+    if any(one.staged for one in side.selecting):
+        yield f"  if staged policies were enforced: {'allowed' if side.pending_allowed else 'denied'}"
+        yield from (f"    {hit}" for hit in side.pending_hit_strings())
+
+
+def _selecting_text(one: Selecting) -> str:
+    order = "" if one.order is None else f", order {one.order:g}"
+    return f"{one.policy} (tier {one.tier}{order})"
+
+
+def _near_miss_text(miss: NearMiss, side: Side) -> str:
+    turned = "denied" if side.allowed else "allowed"
+    return f"{miss.policy} rule {miss.rule} ({miss.action}) would have {turned} it, but {miss.reason}"
 
 
 def _step_lines(side: Side) -> Iterator[str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import isinf
 
 from reference.endpoints import WorkloadEndpoint
 from reference.policy.ordering import OrderedTier, Policy, enforced_policies, ordered_tiers
 from reference.policy.peers import Peers
+from reference.policy.relaxing import Kept
 from reference.policy.rules import CalicoRule
 from reference.policy.selection import Selection
-from reference.policy.verdict import SideName
+from reference.policy.staged import staged_policies
+from reference.policy.verdict import Selecting, SideName
 from reference.profiles import profile
 from reference.state import State
 
@@ -51,14 +55,22 @@ class Way:
 class View:
     """The oracle's reading of one state."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, policies: Sequence[Policy] | None = None, peers: Peers | None = None) -> None:
         self.state = state
-        self.peers = Peers(state)
-        self._policies = enforced_policies(state)
+        self.peers = peers or Peers(state)
+        self._policies = enforced_policies(state) if policies is None else policies
         self.tiers = ordered_tiers(state, self._policies)
+        self.relaxed: Kept = {}
+        self._selecting: dict[Way, tuple[Selecting, ...]] = {}
         self._ways: dict[tuple[str, str, SideName], Way] = {}
         self._shared: dict[tuple[SideName, tuple[Policy, ...], tuple[str, ...]], Way] = {}
         self._profiles: dict[tuple[str, SideName], ProfileOnWay] = {}
+
+    @cached_property
+    def pending(self) -> View:
+        """The same state with its staged policies treated as enforced (FL-6); this very view when there are none."""
+        staged = staged_policies(self.state)
+        return View(self.state, (*self._policies, *staged), self.peers) if staged else self
 
     @cached_property
     def _selection(self) -> Selection:
@@ -77,6 +89,13 @@ class View:
         found = self._ways.get(key)
         if found is None:
             found = self._ways[key] = self._find_way(endpoint, direction)
+        return found
+
+    def selecting(self, way: Way) -> tuple[Selecting, ...]:
+        """The policies on a way, as a trace tells them."""
+        found = self._selecting.get(way)
+        if found is None:
+            found = self._selecting[way] = tuple(_selecting(way))
         return found
 
     def _find_way(self, endpoint: WorkloadEndpoint, direction: SideName) -> Way:
@@ -103,6 +122,13 @@ class View:
         if found is None:
             found = self._profiles[name, direction] = ProfileOnWay(self.state, name, direction)
         return found
+
+
+def _selecting(way: Way) -> Iterator[Selecting]:
+    for tier in way.tiers:
+        for policy in tier.policies:
+            order = None if isinf(policy.order) else policy.order
+            yield Selecting(tier=tier.tier.name, policy=policy.id, order=order, staged=policy.staged)
 
 
 class _Same:

@@ -46,6 +46,7 @@ egress at shop/web
       rule 0 (Allow) matches
   = allowed by rule 0 of pro:kns.shop
     0|__PROFILE__|pro:kns.shop|allow|0
+  selected by no policy
 
 ingress at shop/db
   tier ops
@@ -62,6 +63,9 @@ ingress at shop/db
   = denied at the end of tier default: no rule of np:shop/db matched
     0|ops|gnp:guard|pass|2
     1|default|np:shop/db|deny|-1
+  selected by gnp:guard (tier ops), np:shop/db (tier default)
+  near misses
+    np:shop/db rule 0 (Allow) would have allowed it, but destination port 80 is not in 5432
 
 DENIED: ingress of shop/db denied at the end of tier default: no rule of np:shop/db matched
 """
