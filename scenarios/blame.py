@@ -14,7 +14,15 @@ from reference.resources.manifests import Origin, Sourced
 from reports.results import Blame
 
 MOST_LINES = 8  # of a rule that a report quotes
-KINDS = {"np": "NetworkPolicy", "gnp": "GlobalNetworkPolicy", "knp": "KubernetesNetworkPolicy", "pro": "Profile"}
+KINDS = {
+    "np": "NetworkPolicy",
+    "gnp": "GlobalNetworkPolicy",
+    "knp": "KubernetesNetworkPolicy",
+    "kcnp": "KubernetesClusterNetworkPolicy",
+    "kanp": "KubernetesAdminNetworkPolicy",
+    "kbanp": "KubernetesBaselineAdminNetworkPolicy",
+    "pro": "Profile",
+}
 
 
 def blame(verdict: Verdict, sources: Mapping[Key, Sourced]) -> Iterator[Blame]:

@@ -42,12 +42,13 @@ def _node_addresses(_: State, node: Any) -> str:  # noqa: ANN401
     return ",".join(found.address for found in node.status.addresses if found.type == "InternalIP") or "<none>"
 
 
+_RULES: Column = ("RULES", True, lambda _, item: f"{len(item.spec.ingress)} in, {len(item.spec.egress)} out")
 _POLICY: list[Column] = [
     ("TIER", False, lambda _, item: item.spec.tier),
     ("ORDER", False, _order),
     ("SELECTOR", False, lambda _, item: item.spec.selector or "all()"),
     ("TYPES", True, lambda _, item: ",".join(item.spec.types)),
-    ("RULES", True, lambda _, item: f"{len(item.spec.ingress)} in, {len(item.spec.egress)} out"),
+    _RULES,
 ]
 
 _ACTION: Column = ("ACTION", False, lambda _, item: item.spec.staged_action)
@@ -64,6 +65,23 @@ COLUMNS: dict[str, list[Column]] = {
         ("TYPES", False, lambda _, item: ",".join(item.spec.policy_types)),
     ],
     "KubernetesNetworkPolicy": [("TYPES", False, lambda _, item: ",".join(item.spec.policy_types))],
+    "KubernetesClusterNetworkPolicy": [
+        ("TIER", False, lambda _, item: item.spec.tier),
+        ("PRIORITY", False, lambda _, item: str(item.spec.priority)),
+        _RULES,
+    ],
+    "KubernetesAdminNetworkPolicy": [("PRIORITY", False, lambda _, item: str(item.spec.priority)), _RULES],
+    "KubernetesBaselineAdminNetworkPolicy": [_RULES],
+    "Service": [
+        ("TYPE", False, lambda _, item: item.spec.type),
+        ("PORTS", False, lambda _, item: ",".join(f"{p.port}/{p.protocol}" for p in item.spec.ports) or "<none>"),
+        ("SELECTOR", True, lambda _, item: ",".join(f"{k}={v}" for k, v in item.spec.selector.items()) or "<none>"),
+    ],
+    "EndpointSlice": [
+        ("SERVICE", False, lambda _, item: item.service or "<none>"),
+        ("PORTS", False, lambda _, item: ",".join(f"{p.port or '*'}/{p.protocol}" for p in item.ports) or "<none>"),
+        ("ENDPOINTS", False, lambda _, item: ",".join(text for one in item.endpoints for text in one.addresses)),
+    ],
     "Tier": [("ORDER", False, _order), ("DEFAULT ACTION", False, lambda _, tier: tier.spec.default_action)],
     "NetworkSet": [("NETS", False, lambda _, item: ",".join(item.spec.nets))],
     "GlobalNetworkSet": [("NETS", False, lambda _, item: ",".join(item.spec.nets))],

@@ -8,17 +8,36 @@ from functools import cached_property
 from math import inf
 from typing import Literal
 
+from reference.policy.cluster_policies import (
+    CLUSTER_POLICIES,
+    ClusterPolicy,
+    cluster_rules,
+    governed_by,
+    order_of,
+    tier_of,
+)
 from reference.policy.kubernetes import kubernetes_rules
 from reference.policy.rules import CalicoRule, PolicyRule
 from reference.policy.verdict import SideName
-from reference.resources import GlobalNetworkPolicy, KubernetesNetworkPolicy, NetworkPolicy, Tier
+from reference.resources import (
+    GlobalNetworkPolicy,
+    KubernetesAdminNetworkPolicy,
+    KubernetesBaselineAdminNetworkPolicy,
+    KubernetesClusterNetworkPolicy,
+    KubernetesNetworkPolicy,
+    NetworkPolicy,
+    Tier,
+)
 from reference.state import State
 
-AnyPolicy = NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy
+AnyPolicy = NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy | ClusterPolicy
 SHORT_KINDS: dict[type[AnyPolicy], str] = {  # FL-5
     NetworkPolicy: "np",
     GlobalNetworkPolicy: "gnp",
     KubernetesNetworkPolicy: "knp",
+    KubernetesClusterNetworkPolicy: "kcnp",
+    KubernetesAdminNetworkPolicy: "kanp",
+    KubernetesBaselineAdminNetworkPolicy: "kbanp",
 }
 KUBERNETES_ORDER = 1000.0
 DEFAULT_TIER = "default"
@@ -37,6 +56,9 @@ class Policy:
         self.name = resource.name
         place = f"{self.namespace}/{self.name}" if self.namespace else self.name
         self.id = f"{self.kind}:{place}"
+        if isinstance(resource, CLUSTER_POLICIES):
+            self.tier, self.order, self.governs = tier_of(resource), order_of(resource), governed_by(resource)
+            return
         if isinstance(resource, KubernetesNetworkPolicy):
             self.tier, self.order = DEFAULT_TIER, KUBERNETES_ORDER
             types = resource.spec.policy_types
@@ -69,6 +91,9 @@ class Policy:
     def _prepared(self, direction: SideName) -> Iterator[PolicyRule]:
         if isinstance(self.resource, KubernetesNetworkPolicy):
             yield from kubernetes_rules(self.resource, direction)
+            return
+        if isinstance(self.resource, CLUSTER_POLICIES):
+            yield from cluster_rules(self.resource, direction)
             return
         rules = self.resource.spec.ingress if direction == "ingress" else self.resource.spec.egress
         for index, rule in enumerate(rules):
@@ -110,4 +135,7 @@ def enforced_policies(state: State) -> list[Policy]:
         if not (resource.spec.do_not_track or resource.spec.pre_dnat)
     ]
     policies += [Policy(resource) for resource in state.all(KubernetesNetworkPolicy)]
+    policies += [Policy(resource) for resource in state.all(KubernetesClusterNetworkPolicy)]
+    policies += [Policy(resource) for resource in state.all(KubernetesAdminNetworkPolicy)]
+    policies += [Policy(resource) for resource in state.all(KubernetesBaselineAdminNetworkPolicy)]
     return policies

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from reference.policy.cluster_policies import CLUSTER_POLICIES, is_subject
 from reference.policy.entities import in_namespaces, of_accounts
 from reference.policy.kubernetes import label_selector_matches, required_labels
 from reference.policy.ordering import Policy
@@ -27,6 +28,8 @@ def selects(policy: Policy, owner: Owner) -> bool:
         return False
     if isinstance(resource, KubernetesNetworkPolicy):
         return label_selector_matches(resource.spec.pod_selector, owner.labels)
+    if isinstance(resource, CLUSTER_POLICIES):
+        return is_subject(resource, owner)
     spec = resource.spec
     if spec.selector and not parse(spec.selector).matches(owner.labels):
         return False
@@ -66,6 +69,9 @@ def _requirements(policy: Policy) -> Iterator[Requirement]:
     resource = policy.resource
     if isinstance(resource, KubernetesNetworkPolicy):
         wanted: Iterable[tuple[str, frozenset[str] | None]] = required_labels(resource.spec.pod_selector)
+    elif isinstance(resource, CLUSTER_POLICIES):
+        pods = resource.spec.subject.pods
+        wanted = () if pods is None else required_labels(pods.pod_selector)
     else:
         wanted = required(parse(resource.spec.selector))
     for label, values in wanted:

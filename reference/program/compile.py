@@ -33,7 +33,14 @@ from reference.resources import EndpointSlice, IPPool, Tier
 from reference.state import State
 
 V = TypeVar("V")
-_POLICY_KINDS = ("NetworkPolicy", "GlobalNetworkPolicy", "KubernetesNetworkPolicy")
+_POLICY_KINDS = (
+    "NetworkPolicy",
+    "GlobalNetworkPolicy",
+    "KubernetesNetworkPolicy",
+    "KubernetesClusterNetworkPolicy",
+    "KubernetesAdminNetworkPolicy",
+    "KubernetesBaselineAdminNetworkPolicy",
+)
 _SET_KINDS = ("NetworkSet", "GlobalNetworkSet", HOST_ENDPOINTS)  # what contributes to sets, beside pods
 _NO_FAILSAFES = Failsafes()
 

@@ -12,14 +12,14 @@ from reference.resources.kubernetes import EgressRule, IngressRule, LabelSelecto
 from reference.selectors import Selector, conjunction, parse
 
 ORDER = 1000.0
-_IS_POD = "projectcalico.org/orchestrator == 'k8s'"
+IS_POD = "projectcalico.org/orchestrator == 'k8s'"
 _OPERATORS = {"In": "{key} in {values}", "NotIn": "{key} not in {values}", "Exists": "has({key})"}
 
 
 def scope(policy: KubernetesNetworkPolicy) -> Selector:
     """The pods the policy applies to (K8S-6)."""
     chosen = parse(selector_text(policy.spec.pod_selector))
-    return conjunction(parse(_IS_POD), chosen, in_namespace(policy.namespace))
+    return conjunction(parse(IS_POD), chosen, in_namespace(policy.namespace))
 
 
 def governs(policy: KubernetesNetworkPolicy) -> tuple[bool, bool]:
@@ -80,7 +80,7 @@ def peer_entity(peer: PolicyPeer) -> EntityRule:
         return EntityRule(nets=(peer.ip_block.cidr,), not_nets=peer.ip_block.except_)
     chosen = LabelSelector() if peer.pod_selector is None else peer.pod_selector
     namespaces = "" if peer.namespace_selector is None else selector_text(peer.namespace_selector)
-    return EntityRule(selector=f"{_IS_POD} && {selector_text(chosen)}", namespace_selector=namespaces)
+    return EntityRule(selector=f"{IS_POD} && {selector_text(chosen)}", namespace_selector=namespaces)
 
 
 def selector_text(selector: LabelSelector) -> str:

@@ -7,16 +7,25 @@ from dataclasses import dataclass, fields
 from math import inf
 from typing import Literal
 
-from reference.program import kubernetes
+from reference.program import cluster_policies, kubernetes
+from reference.program.cluster_policies import ClusterPolicy
 from reference.program.rewriting import policy_selector
 from reference.program.rules import NumberedRule, compile_rules
 from reference.program.sets import SetSpec
 from reference.program.types import FlowDirection, PolicyProgram
-from reference.resources import GlobalNetworkPolicy, KubernetesNetworkPolicy, NetworkPolicy, Profile
+from reference.resources import (
+    GlobalNetworkPolicy,
+    KubernetesAdminNetworkPolicy,
+    KubernetesBaselineAdminNetworkPolicy,
+    KubernetesClusterNetworkPolicy,
+    KubernetesNetworkPolicy,
+    NetworkPolicy,
+    Profile,
+)
 from reference.resources.calico import Rule
 from reference.selectors import Selector
 
-AnyPolicy = NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy
+AnyPolicy = NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy | ClusterPolicy
 PROFILE_TIER = "__PROFILE__"
 DEFAULT_TIER = "default"
 EVERYWHERE = "AssumeNeededOnEveryNode"
@@ -60,6 +69,8 @@ def compile_policy(policy: AnyPolicy) -> CompiledPolicy | None:
     match policy:
         case KubernetesNetworkPolicy():
             return _kubernetes(policy)
+        case KubernetesClusterNetworkPolicy() | KubernetesAdminNetworkPolicy() | KubernetesBaselineAdminNetworkPolicy():
+            return _cluster(policy)
         case _:
             return _calico(policy)
 
@@ -88,6 +99,21 @@ def _kubernetes(policy: KubernetesNetworkPolicy) -> CompiledPolicy:
     )
     placement = Placement(program.id, DEFAULT_TIER, _rank(policy, kubernetes.ORDER), ingress, egress)
     return CompiledPolicy(program, sets, kubernetes.scope(policy), placement)
+
+
+def _cluster(policy: ClusterPolicy) -> CompiledPolicy:
+    """Governs the directions in which anything was converted (K8S-12)."""
+    sets: dict[str, SetSpec] = {}
+    found = cluster_policies.convert(policy)
+    program = PolicyProgram(
+        id=f"{found.short_kind}:{policy.name}",
+        tier=found.tier,
+        ingress=compile_rules(found.ingress, "", sets),
+        egress=compile_rules(found.egress, "", sets),
+    )
+    rank = _rank(policy, found.order)
+    placement = Placement(program.id, found.tier, rank, bool(found.ingress), bool(found.egress))
+    return CompiledPolicy(program, sets, found.scope, placement)
 
 
 def _calico(policy: NetworkPolicy | GlobalNetworkPolicy) -> CompiledPolicy:
