@@ -113,6 +113,7 @@ def _status(call: Call, _: Nothing) -> dict[str, Any]:
         "dataplane": cluster.spec.dataplane,
         "encryption": cluster.state.encryption,
         "log": cluster.log_path,
+        "leased": cluster.spec.leased,  # it ends with the process that made it
         "log_outlives": bool(cluster.spec.log),  # the cluster; otherwise it lives in the sandbox
         "seq": cluster.state.seq,
         "enforced": {name: agent.enforced for name, agent in cluster.agents.items()},

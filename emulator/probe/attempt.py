@@ -90,7 +90,7 @@ class Attempt:
         """
         if self.drop is not None:
             what = "the answer was dropped" if self.reply_dropped else "dropped"
-            dropped = f"{what} on {self.drop.node} by {self.drop.rule}"
+            dropped = f"{what} on {self.drop.node}: {self.drop.rule}"
             heard = self.answer or self.error
             return ("unknown", f"contradiction: {dropped}, and yet: {heard}") if heard else ("denied", dropped)
         if self.answer:

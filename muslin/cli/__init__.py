@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("completion", "Print the shell's completion script."),
 }
 
+HELP = ["-h", "--help"]
 FINE, MISMATCH, BAD_INPUT, LACKING = 0, 1, 2, 3
 FAULT = 70  # a bug of ours: none of the four above
 
@@ -51,6 +52,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"muslin.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name if cmd_name != "exec" else "exec_")
+        command.context_settings.setdefault("help_option_names", HELP)  # also when it is invoked without its group
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -71,7 +73,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP},
     epilog="Exit codes: 0 fine, 1 mismatch (or denied, where asked), 2 bad input, 3 the environment lacks something.",
 )
 @click.version_option(package_name="muslin")

@@ -36,7 +36,7 @@ EVIDENCE = [
     ("connected", "", "", False, False, "allowed", "connected"),
     ("", "EHOSTUNREACH", "", False, False, "unreachable", "EHOSTUNREACH"),
     ("", "", "could not be sent", False, False, "unknown", "could not be sent"),
-    ("", "", "", True, False, "denied", "dropped on node-1 by deny by end of tier (ingress, tier default)"),
+    ("", "", "", True, False, "denied", "dropped on node-1: deny by end of tier (ingress, tier default)"),
     ("", "", "", True, True, "denied", "the answer was dropped on node-1"),
     ("connected", "", "", True, False, "unknown", "contradiction: dropped on node-1"),
     ("connected", "", "", True, True, "unknown", "contradiction: the answer was dropped on node-1"),
