@@ -11,6 +11,7 @@ from emulator.dataplane.nftables.chains import guard_rule
 from emulator.dataplane.nftables.names import WORKLOAD_PREFIX
 from emulator.dataplane.nftables.parts import Chain, Hook, Rule, SetSpec
 from reference.endpoints import Family
+from reference.program.types import HostAction
 
 FROM_WORKLOAD = SetSpec("from-workload", "verdicts")
 TO_WORKLOAD = SetSpec("to-workload", "verdicts")
@@ -40,16 +41,17 @@ _ACCEPT = e.verdict(e.ACCEPT)
 _ICMPV6 = e.family_is(6) + e.protocol_is(58)
 _LINK_LOCAL = e.address_in_prefix(6, True, b"\xfe\x80" + bytes(14), 10, True)
 _UNSPECIFIED = e.address_in_prefix(6, True, bytes(16), 128, True)
-_ESTABLISHED = Rule(
+ESTABLISHED = Rule(
     e.connection_is(e.CT_ESTABLISHED | e.CT_RELATED) + e.counter() + _ACCEPT, "established and related (CT-2)"
 )
-_INVALID = e.connection_is(e.CT_INVALID)
+INVALID = e.connection_is(e.CT_INVALID)
+INPUT = "input"
 _TO_DISPATCH, _FROM_DISPATCH = "dispatch-to-workload", "dispatch-from-workload"
 
 
 def static_chains() -> tuple[Chain, ...]:
-    """The base chains and the dispatch chains, those jumped to first."""
-    return (_dispatch_from(), _dispatch_to(), _prerouting(), _forward(), _input(), _postrouting())
+    """The base chains and the dispatch chains, those jumped to first, of a node that drops what pods send to it."""
+    return (_dispatch_from(), _dispatch_to(), _prerouting(), _forward(), input_chain("drop"), _postrouting())
 
 
 def _dispatch_from() -> Chain:
@@ -88,27 +90,27 @@ def _forward() -> Chain:
     """POL-18: out of the source's interface, then into the destination's; both must accept."""
     rules = (
         Rule(_NOT_FROM_POD + _NOT_TO_POD + _ACCEPT, "none of ours"),
-        _ESTABLISHED,
-        guard_rule(_FROM_POD + _INVALID, "invalid", "egress"),
-        guard_rule(_INVALID, "invalid", "ingress"),
+        ESTABLISHED,
+        guard_rule(_FROM_POD + INVALID, "invalid", "egress"),
+        guard_rule(INVALID, "invalid", "ingress"),
         Rule(_FROM_POD + e.verdict(e.JUMP, _FROM_DISPATCH), "egress of the source"),
         Rule(_TO_POD + e.verdict(e.JUMP, _TO_DISPATCH), "ingress of the destination"),
     )
     return Chain(name="forward", rules=rules, hook=Hook("filter", _FORWARD, _FILTER))
 
 
-def _input() -> Chain:
-    """HEP-12: neighbour discovery, replies, then egress policy, then defaultEndpointToHostAction Drop."""
+def input_chain(action: HostAction) -> Chain:
+    """HEP-12: neighbour discovery, replies, then egress policy, then defaultEndpointToHostAction."""
     rules = (
         Rule(_NOT_FROM_POD + _ACCEPT, "not from a pod"),
         Rule(_ICMPV6 + e.icmp_type_between(130, 133) + _ACCEPT, "multicast listeners, router solicitation"),
         Rule(_ICMPV6 + e.icmp_type_between(135, 136) + _ACCEPT, "neighbour discovery"),
-        _ESTABLISHED,
-        guard_rule(_INVALID, "invalid", "egress"),
+        ESTABLISHED,
+        guard_rule(INVALID, "invalid", "egress"),
         Rule(e.verdict(e.JUMP, _FROM_DISPATCH), "egress of the source"),
-        guard_rule(b"", "to host", "egress"),
+        guard_rule(b"", "to host", "egress") if action == "drop" else Rule(_ACCEPT, "to the host itself"),
     )
-    return Chain(name="input", rules=rules, hook=Hook("filter", _INPUT, _FILTER))
+    return Chain(name=INPUT, rules=rules, hook=Hook("filter", _INPUT, _FILTER))
 
 
 def _postrouting() -> Chain:

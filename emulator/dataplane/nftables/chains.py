@@ -66,7 +66,10 @@ def guard_rule(matching: bytes, guard: Guard, direction: FlowDirection) -> Rule:
 
 
 def walk_to_chain(walk: Walk) -> Chain:
-    """The way of a packet through tiers and profiles; returning from the chain means accepted (POL-12 … POL-15)."""
+    """The way of a packet through tiers and profiles (POL-12 … POL-15).
+
+    Returning from the chain means accepted or, of a walk that goes on (HEP-3), not denied; the mark tells which.
+    """
     rules = [Rule(e.mark_change(clear=ACCEPT_MARK | PASS_MARK), "a walk begins: nothing decided")]
     direct, groups = set(map(partial(policy_chain, direction=walk.direction), walk.profiles)), []
     for number, tier in enumerate(walk.tiers):
@@ -83,7 +86,8 @@ def walk_to_chain(walk: Walk) -> Chain:
     for profile in walk.profiles:
         rules.append(Rule(e.verdict(e.JUMP, policy_chain(profile, walk.direction)), comment(f"profile {profile}")))
         rules.append(_RETURN_IF_ACCEPTED)
-    rules.append(guard_rule(b"", "no profile matched", walk.direction))
+    if walk.end == "deny":
+        rules.append(guard_rule(b"", "no profile matched", walk.direction))
     return Chain(name=walk_chain(walk), rules=tuple(rules), jumps=frozenset(direct), groups=tuple(groups))
 
 

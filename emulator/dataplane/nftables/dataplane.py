@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.libnftables import Libnftables
 from emulator.dataplane.nftables import expressions
-from emulator.dataplane.nftables.base import static_chains
+from emulator.dataplane.nftables.base import INPUT, input_chain, static_chains
 from emulator.dataplane.nftables.chains import DENY_GROUP, LOG_GROUP
 from emulator.dataplane.nftables.names import TABLE, log_prefix
 from emulator.dataplane.nftables.normalise import normalise
@@ -110,6 +110,9 @@ class NftablesDataplane:
 
     def chain_rules(self, chain: str) -> tuple[RuleRef | None, ...]:
         """What each rule of a chain stands for, in order; empty for a chain that is not ours."""
+        program = self._programmed.program
+        if chain == INPUT and program is not None:
+            return tuple(rule.ref for rule in input_chain(program.to_host).rules)
         found = self._static.get(chain) or self._programmed.chain(chain)
         return tuple(rule.ref for rule in found.rules) if found else ()
 

@@ -172,6 +172,13 @@ def interface_is(direction: Literal["in", "out"], prefix: str, *, equal: bool = 
     return _meta(IIFNAME if direction == "in" else OIFNAME) + _cmp(prefix.encode(), equal=equal)
 
 
+@lru_cache(maxsize=256)
+def interface_named(direction: Literal["in", "out"], name: str) -> bytes:
+    """The interface has exactly this name."""
+    data = name.encode().ljust(INTERFACE_LENGTH, b"\0")
+    return _meta(IIFNAME if direction == "in" else OIFNAME) + _cmp(data)
+
+
 def interface_in_set(direction: Literal["in", "out"], set_name: str) -> bytes:
     """The interface is in a set of names."""
     return _meta(IIFNAME if direction == "in" else OIFNAME) + _lookup(set_name)
@@ -219,6 +226,11 @@ def trace() -> bytes:
 def masquerade() -> bytes:
     """Translate the source to the address of the interface the packet leaves by."""
     return _expression("masq")
+
+
+def notrack() -> bytes:
+    """Keep connection tracking away from the packet; only before it has seen it."""
+    return _expression("notrack")
 
 
 def _host(value: int) -> bytes:

@@ -16,15 +16,18 @@ from immutables import Map, MapMutation
 
 from emulator.dataplane.nftables.base import (
     FROM_WORKLOAD,
+    INPUT,
     NAT_SOURCES,
     POOLS,
     SOURCES,
     STATIC_SETS,
     TO_WORKLOAD,
     WORKLOADS,
+    input_chain,
     static_chains,
 )
 from emulator.dataplane.nftables.chains import policy_chains, walk_to_chain
+from emulator.dataplane.nftables.hosts import host_chains
 from emulator.dataplane.nftables.names import policy_chain, set_name, walk_chain, walk_chain_by_id
 from emulator.dataplane.nftables.operations import (
     AddChain,
@@ -98,6 +101,7 @@ def plan(before: Programmed, program: NodeProgram) -> Plan:
     additions, rewrites, removals = _chain_operations(before, after, draft.touched_chains)
     operations = [
         *(_first_time() if before.program is None else ()),
+        *_input_operations(old, program),
         *set_additions,
         *set_changes,
         *additions,
@@ -141,6 +145,13 @@ def _first_time() -> Iterator[Operation]:
         yield AddRules(chain)
 
 
+def _input_operations(old: NodeProgram, new: NodeProgram) -> Iterator[Operation]:
+    """What becomes of pods' packets to the node is the one rule of the fixed chains that may change (HEP-12)."""
+    if old.to_host != new.to_host:
+        yield FlushChain(INPUT)
+        yield AddRules(input_chain(new.to_host))
+
+
 def _no_program(node: str) -> NodeProgram:
     return NodeProgram(node=node, seq=0, sets=Map(), policies=Map(), walks=Map(), endpoints=Map())
 
@@ -179,6 +190,8 @@ class _Draft:
         for _, old_walk, walk in differing(old.walks, new.walks):
             names = [walk_chain(old_walk)] if old_walk else []
             self._replace(names, (walk_to_chain(walk),) if walk else ())
+        if _guards(old) != _guards(new):
+            self._replace([chain.name for chain in host_chains(old)], host_chains(new))
 
     def _replace(self, old: Iterable[str], new: Iterable[Chain]) -> None:
         for name in old:
@@ -228,6 +241,11 @@ class _Draft:
                 self._sets.pop(name)
             else:
                 self._sets[name] = (_spec(now), now.members)
+
+
+def _guards(program: NodeProgram) -> tuple[object, ...]:
+    """All that the chains of host endpoints are made from."""
+    return program.host_endpoints, program.failsafes, program.open_ports
 
 
 def _set_operations(before: Programmed, after: Programmed, touched: Iterable[str]) -> Phases:
