@@ -36,9 +36,7 @@ class Batch:
     ) -> None:
         self.changes.append(Change(kind, flags | m.NLM_F_REQUEST | m.NLM_F_ACK, body, text, tolerated))
 
-    def add(
-        self, kind: int, flags: int, body: bytes, text: str, tolerated: frozenset[int] = frozenset()
-    ) -> None:
+    def add(self, kind: int, flags: int, body: bytes, text: str, tolerated: frozenset[int] = frozenset()) -> None:
         """A change of a kind that has no method here."""
         self._add(kind, flags, body, lambda: text, tolerated)
 

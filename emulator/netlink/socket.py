@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from types import TracebackType
 from typing import NamedTuple
 
@@ -138,6 +138,14 @@ class RouteSocket:
             for kind, value in m.attributes(data, start + m.LINK.size, end):
                 if kind == m.IFLA_IFNAME:
                     found[value.rstrip(b"\0").decode()] = index
+        return found
+
+    def addresses(self) -> list[m.Address]:
+        """Every address of every link."""
+        found: list[m.Address] = []
+        for data, start, end in self._dump(m.RTM_GETADDR, m.ADDRESS.pack(0, 0, 0, 0, 0)):
+            parts = dict(m.attributes(data, start + m.ADDRESS.size, end))
+            found.append(ip_address(parts.get(m.IFA_LOCAL) or parts[m.IFA_ADDRESS]))
         return found
 
     def routes(self, protocol: int, table: int = m.RT_TABLE_MAIN) -> list[KernelRoute]:

@@ -63,6 +63,10 @@ class Attachments:
         if len(batch):
             self._kernel.send(batch)
 
+    def addresses(self) -> list[m.Address]:
+        """The host's own addresses, link-local ones left out."""
+        return [address for address in self._kernel.addresses() if not address.is_link_local]
+
     def close(self) -> None:
         """Close the socket; what is attached stays."""
         self._kernel.close()

@@ -51,6 +51,7 @@ class EbpfDataplane:
         self._attachments = Attachments()
         self._guard = Guard()
         self._attached: dict[str, int] = {}
+        self._host: frozenset[str] = frozenset()
         self._spoilt = False  # the idle generation is neither the old program nor a new one
 
     # -- apply -----------------------------------------------------------------------------------------------------
@@ -65,6 +66,8 @@ class EbpfDataplane:
         there = {name: index for index, name in socket.if_nameindex()}
         wanted = {name: there[name] for name in program.endpoints if name in there}
         self._tables.operations = self._tables.bytes = 0
+        self._host = frozenset(map(str, self._attachments.addresses()))
+        self._tables.know_host(self._host)
         if self._is_new(program, wanted):
             self._bring(program, wanted)
             self._tables.flip(tracing=self._traces.are_on)
@@ -102,6 +105,7 @@ class EbpfDataplane:
         renewed = _load(sizes, lasting)
         tables = Tables(renewed, self._references)
         tables.operations, tables.bytes = self._tables.operations, self._tables.bytes
+        tables.know_host(self._host)
         if old.program is not None:
             tables.bring(old.program, {name: attached.interface for name, attached in old.endpoints.items()})
             tables.flip(tracing=self._traces.are_on)

@@ -1,8 +1,9 @@
 """A small nftables table beside the programs: what they cannot do from where they are.
 
 It drops what comes from or goes to a workload interface that carries no program (POL-19): a pod that was attached a
-moment ago, or one whose programs somebody took off. And it translates addresses (NAT-1), for which the kernel's own
-connection tracking is the right place.
+moment ago, or one whose programs somebody took off. It drops what the programs let through to be forwarded and the host
+would take for itself, should it have an address they did not know of (HEP-12). And it translates addresses (NAT-1),
+for which the kernel's own connection tracking is the right place.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from emulator.dataplane.ebpf.layout import FAMILIES, MARK_SEEN
+from emulator.dataplane.ebpf.layout import FAMILIES, MARK_FORWARD, MARK_SEEN
 from emulator.dataplane.libnftables import Libnftables
 from reference.endpoints import Family
 from reference.program.nets import widest
@@ -39,6 +40,8 @@ def _static() -> str:
             f'iifname "cali*" meta mark & {MARK_SEEN:#x} == 0 counter drop\n}}',
             "chain to_unprogrammed { type filter hook forward priority filter; policy accept;",
             'oifname "cali*" oif != @programmed counter drop\n}',
+            "chain to_host { type filter hook input priority filter; policy accept;",
+            f'iifname "cali*" meta mark & {MARK_FORWARD:#x} != 0 counter drop\n}}',
             "chain nat_outgoing { type nat hook postrouting priority 110; policy accept;",
             *translate,
             "}\n}\n",

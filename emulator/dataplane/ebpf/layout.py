@@ -14,6 +14,7 @@ from reference.program.types import FlowDirection
 DIRECTIONS: tuple[FlowDirection, FlowDirection] = ("ingress", "egress")  # by the kernel's number
 FAMILIES: tuple[Family, Family] = (4, 6)
 MARK_SEEN, MARK_GENERATION = 0x01000000, 0x02000000  # of a packet: judged at its source, by which generation
+MARK_FORWARD = 0x04000000  # not for the host itself
 FIRST_REFERENCE = 16  # below are guards
 TRACES = 4
 TC_ALLOWED, TC_DROPPED = -1, 2
@@ -24,7 +25,8 @@ SETTINGS = struct.Struct("=III")
 NUMBER = struct.Struct("=I")
 NET = struct.Struct("=II")
 _ENDPOINT_KEY = struct.Struct("=IHH")
-_SOURCE_KEY = struct.Struct("=I16s")
+_SOURCE_KEY = struct.Struct("=II16s")
+_LOCAL_KEY = struct.Struct("=I16s")
 _MEMBER_KEY = struct.Struct("=II16s")
 _FILTER = struct.Struct("=16s16sHBBBBBx")
 _EVENT = struct.Struct("=16s16sQIIHHHBBBBBBII4x")
@@ -75,13 +77,18 @@ def endpoint_key(interface: int, direction: FlowDirection, generation: int) -> b
 
 def source_key(interface: int, address: str) -> bytes:
     """An address a workload may send from."""
-    return _SOURCE_KEY.pack(interface, packed(address))
+    return _SOURCE_KEY.pack(interface, 6 if ":" in address else 4, packed(address))
+
+
+def local_key(address: str) -> bytes:
+    """An address of the host itself."""
+    return _LOCAL_KEY.pack(6 if ":" in address else 4, packed(address))
 
 
 def source_text(key: bytes) -> tuple[int, str]:
-    """(interface, address) of a key of `sources`. An IPv4 address is one that ends in twelve zero bytes."""
-    interface, address = _SOURCE_KEY.unpack(key)
-    return interface, unpacked(address, 4 if address.endswith(bytes(12)) else 6)
+    """(interface, address) of a key of `sources`."""
+    interface, family, address = _SOURCE_KEY.unpack(key)
+    return interface, unpacked(address, family)
 
 
 def set_number(base: int, family: Family) -> int:

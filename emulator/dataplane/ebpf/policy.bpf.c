@@ -18,8 +18,6 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define AF_INET 2
-#define AF_INET6 10
 #define ICMP 1
 #define TCP 6
 #define UDP 17
@@ -27,6 +25,8 @@
 #define SCTP 132
 #define MARK_SEEN 0x01000000
 #define MARK_GENERATION 0x02000000
+#define MARK_FORWARD 0x04000000 /* not for the host itself: the guard table drops it there */
+#define MARKS (MARK_SEEN | MARK_GENERATION | MARK_FORWARD)
 #define MOST_STEPS (1 << 22)
 #define SECOND 1000000000ULL
 
@@ -47,11 +47,12 @@ struct settings { __u32 generation, tracing, to_host; }; /* to_host: the generat
 struct instruction { __u8 operation, flags; __u16 skip; __u32 argument; };
 struct count { __u64 packets, bytes; };
 struct endpoint_key { __u32 interface; __u16 direction, generation; };
-struct source_key { __u32 interface; struct address address; };
+struct source_key { __u32 interface, family; struct address address; };
+struct local_key { __u32 family; struct address address; };
 struct member_key { __u32 set, port; struct address address; }; /* port: protocol << 16 | port; 0 for addresses */
 struct net_key { __u32 length, set; struct address address; };
 struct net { __u32 generations, length; };
-struct flow_key { struct address low, high; __u32 interface; __u16 low_port, high_port; __u8 protocol, family; __u16 icmp_type; };
+struct flow_key { struct address low, high; __u32 interface; __u16 low_port, high_port; __u8 protocol, family; __u16 icmp; };
 struct flow { __u64 seen; __u8 from_low, replied, closing, pad[5]; };
 struct fragment_key { struct address source, destination; __u32 interface, identification; __u16 direction, protocol; };
 struct filter { struct address source, destination; __u16 destination_port; __u8 family, protocol, icmp_type, has_icmp, active, pad; };
@@ -78,6 +79,7 @@ MAP(policies, BPF_MAP_TYPE_ARRAY, 8192, __u32, __u64, FLAGS(BPF_F_MMAPABLE)); /*
 MAP(wide, BPF_MAP_TYPE_ARRAY, 8192, __u32, __u64, FLAGS(BPF_F_MMAPABLE)); /* set: generations in which it has nets */
 MAP(endpoints, BPF_MAP_TYPE_HASH, 8192, struct endpoint_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
 MAP(sources, BPF_MAP_TYPE_HASH, 8192, struct source_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
+MAP(locals, BPF_MAP_TYPE_HASH, 16384, struct local_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
 MAP(members, BPF_MAP_TYPE_HASH, 65536, struct member_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
 MAP(nets, BPF_MAP_TYPE_LPM_TRIE, 1048576, struct net_key, struct net, FLAGS(BPF_F_NO_PREALLOC));
 MAP(flows, BPF_MAP_TYPE_LRU_HASH, 32768, struct flow_key, struct flow, );
@@ -268,8 +270,10 @@ static __always_inline int is_lower(const struct address *a, const struct addres
 	return 0;
 }
 
+#define ICMP_REPLY 2 /* besides a request's type << 8 */
+
 /* Both directions of a flow through an interface have one key. True when the packet comes from the lower end. */
-__noinline int key_of(const struct packet *p, struct flow_key *key, __u16 first, __u16 second, __u8 icmp_type)
+__noinline int key_of(const struct packet *p, struct flow_key *key, __u16 first, __u16 second, __u16 icmp)
 {
 	if (!p || !key)
 		return 0;
@@ -281,22 +285,22 @@ __noinline int key_of(const struct packet *p, struct flow_key *key, __u16 first,
 	key->interface = p->interface;
 	key->protocol = p->protocol;
 	key->family = p->family;
-	key->icmp_type = icmp_type;
+	key->icmp = !icmp ? 0 : icmp & ICMP_REPLY ? icmp ^ ICMP_REPLY ^ low : icmp ^ !low; /* who asks is part of it */
 	return low;
 }
 
 enum icmp_kind { REQUEST, REPLY, ERROR, UNSOLICITED, STRAY };
 
-/* What the kernel's own tracking makes of an ICMP type, and the type of the request that a reply answers. */
-static __always_inline int icmp_kind(const struct packet *p, __u8 *request)
+/* What the kernel's own tracking makes of an ICMP type; requests and the replies to them have a number in common. */
+static __always_inline int icmp_kind(const struct packet *p, __u16 *icmp)
 {
 	__u8 type = p->icmp_type;
-	*request = type;
+	*icmp = type << 8;
 	if (p->protocol == ICMP) {
 		if (type == 8 || type == 13 || type == 15 || type == 17)
 			return REQUEST;
 		if (type == 0 || type == 14 || type == 16 || type == 18) {
-			*request = type ? type - 1 : 8;
+			*icmp = (type ? type - 1 : 8) << 8 | ICMP_REPLY;
 			return REPLY;
 		}
 		return type == 3 || type == 4 || type == 5 || type == 11 || type == 12 ? ERROR : STRAY;
@@ -304,7 +308,7 @@ static __always_inline int icmp_kind(const struct packet *p, __u8 *request)
 	if (type == 128 || type == 139)
 		return REQUEST;
 	if (type == 129 || type == 140) {
-		*request = type - 1;
+		*icmp = (type - 1) << 8 | ICMP_REPLY;
 		return REPLY;
 	}
 	if (type < 128)
@@ -333,16 +337,17 @@ __noinline int track_error(struct __sk_buff *skb, struct packet *p)
 		return INVALID;
 	struct packet quoted = {};
 	struct flow_key key = {};
-	__u8 request = 0;
+	__u16 icmp = 0;
 	if (parse(skb, p->transport + 8, &quoted, p->family, 1) || quoted.fragment == LATER)
 		return INVALID;
 	__u16 first = quoted.source_port, second = quoted.destination_port;
 	if (is_icmp(&quoted)) {
-		icmp_kind(&quoted, &request);
+		if (icmp_kind(&quoted, &icmp) > REPLY)
+			return INVALID;
 		first = second = quoted.echo;
 	}
 	quoted.interface = p->interface;
-	key_of(&quoted, &key, first, second, request);
+	key_of(&quoted, &key, first, second, icmp);
 	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
 	return flow && is_alive(&key, flow, bpf_ktime_get_ns()) ? RELATED : INVALID;
 }
@@ -376,10 +381,10 @@ __noinline int track_flow(struct packet *p, struct flow_key *key, int low)
 static __always_inline int track(struct __sk_buff *skb, struct packet *p, struct flow_key *key, int *low)
 {
 	__u16 first = p->source_port, second = p->destination_port;
-	__u8 request = 0;
+	__u16 icmp = 0;
 	int kind = REQUEST;
 	if (is_icmp(p)) {
-		kind = icmp_kind(p, &request);
+		kind = icmp_kind(p, &icmp);
 		if (kind == ERROR)
 			return track_error(skb, p);
 		if (kind == UNSOLICITED)
@@ -388,7 +393,7 @@ static __always_inline int track(struct __sk_buff *skb, struct packet *p, struct
 			return INVALID;
 		first = second = p->echo;
 	}
-	*low = key_of(p, key, first, second, request);
+	*low = key_of(p, key, first, second, icmp);
 	int state = track_flow(p, key, *low);
 	return state == NEW && kind == REPLY ? INVALID : state;
 }
@@ -572,7 +577,7 @@ __noinline int is_own_source(struct packet *p, __u32 generation)
 {
 	if (!p)
 		return 0;
-	struct source_key key = { .interface = p->interface, .address = p->source };
+	struct source_key key = { .interface = p->interface, .family = p->family, .address = p->source };
 	__u32 *generations = bpf_map_lookup_elem(&sources, &key);
 	if (generations && *generations >> generation & 1)
 		return 1;
@@ -592,24 +597,16 @@ __noinline int is_known_interface(struct packet *p, __u32 generation)
 	return bpf_map_lookup_elem(&endpoints, &key) != 0;
 }
 
-/* Whether the host would deliver a packet to itself. An address without any route counts as such: both end here. */
-__noinline int is_to_host(struct __sk_buff *skb, struct packet *p)
+/* Whether the host would take a packet for its own. Should it have an address we do not know of, MARK_FORWARD speaks. */
+__noinline int is_to_host(const struct packet *p)
 {
 	if (!p)
 		return 1;
 	__u32 first = bpf_ntohl(p->destination.word[0]);
 	if (p->family == 4 ? first >> 28 >= 14 : first >> 24 == 0xff || first >> 22 == 0xfe80 >> 6)
 		return 1; /* multicast, broadcast, link-local: nothing that is forwarded */
-	struct bpf_fib_lookup route = {};
-	route.family = p->family == 4 ? AF_INET : AF_INET6;
-	route.l4_protocol = p->protocol;
-	route.sport = bpf_htons(p->source_port);
-	route.dport = bpf_htons(p->destination_port);
-	route.ifindex = p->interface;
-	__builtin_memcpy(route.ipv6_src, &p->source, 16);
-	__builtin_memcpy(route.ipv6_dst, &p->destination, 16);
-	long found = bpf_fib_lookup(skb, &route, sizeof(route), 0);
-	return found < 0 || found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_FWD_DISABLED;
+	struct local_key key = { .family = p->family, .address = p->destination };
+	return bpf_map_lookup_elem(&locals, &key) != 0;
 }
 
 static __always_inline int is_neighbour_discovery(const struct packet *p)
@@ -653,7 +650,7 @@ int from_workload(struct __sk_buff *skb)
 	if (!now)
 		return TC_ACT_SHOT;
 	__u32 generation = now->generation & 1;
-	skb->mark = (skb->mark & ~(MARK_SEEN | MARK_GENERATION)) | MARK_SEEN | (generation ? MARK_GENERATION : 0);
+	skb->mark = (skb->mark & ~MARKS) | MARK_SEEN | (generation ? MARK_GENERATION : 0);
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return TC_ACT_UNSPEC;
 	if (take(skb, &p, now, EGRESS))
@@ -662,7 +659,7 @@ int from_workload(struct __sk_buff *skb)
 		return drop(&p, is_known_interface(&p, generation) ? SPOOFED_ : UNKNOWN_INTERFACE);
 	if (p.fragment == LATER)
 		return later_fragment_is_allowed(&p) ? TC_ACT_UNSPEC : drop(&p, INVALID_);
-	if (is_neighbour_discovery(&p) && is_to_host(skb, &p))
+	if (is_neighbour_discovery(&p) && is_to_host(&p))
 		return TC_ACT_UNSPEC;
 	int state = track(skb, &p, &key, &low);
 	if (state == ESTABLISHED || state == RELATED) {
@@ -674,8 +671,11 @@ int from_workload(struct __sk_buff *skb)
 	__u32 reference = judge(&p, generation);
 	if (reference)
 		return drop(&p, reference);
-	if (!(now->to_host >> generation & 1) && is_to_host(skb, &p))
-		return drop(&p, TO_HOST); /* HEP-12 */
+	if (!(now->to_host >> generation & 1)) { /* HEP-12 */
+		if (is_to_host(&p))
+			return drop(&p, TO_HOST);
+		skb->mark |= MARK_FORWARD;
+	}
 	if (state == NEW)
 		remember(&p, &key, low);
 	return let_through(&p);

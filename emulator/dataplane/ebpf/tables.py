@@ -109,6 +109,7 @@ class Tables:
         self._sets = Numbers(0, self.maps["wide"].entries // 2)
         self._literal_users: dict[tuple[str, ...], int] = {}
         self._nets_in: dict[int, list[int]] = {}  # by set number: how many nets each generation has
+        self._locals: frozenset[str] = frozenset()
         self._left_at = 0.0
 
     @property
@@ -149,6 +150,15 @@ class Tables:
             if generation.program is not None and generation.program.to_host == "accept"
         )
         self.maps["settings"].put(bytes(4), layout.SETTINGS.pack(self.current, tracing, accepting))
+
+    def know_host(self, addresses: frozenset[str]) -> None:
+        """The addresses of the host itself (HEP-12): of both generations."""
+        if addresses != self._locals:
+            self._put_all(
+                "locals", {layout.local_key(each): layout.NUMBER.pack(1) for each in addresses - self._locals}
+            )
+            self.maps["locals"].remove_all([layout.local_key(each) for each in self._locals - addresses])
+            self._locals = addresses
 
     # -- policies and walks ----------------------------------------------------------------------------------------
 
