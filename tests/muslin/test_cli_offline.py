@@ -171,7 +171,7 @@ WRONG = [
     (("verify", SHOP), "a scenario file holds one document"),
     (("verify", LOCK), "apiVersion: unknown field"),
     (("verify", "docs"), "there is no scenario"),
-    (("verify", "scenarios/default-deny.yaml", "--dataplane", "nft"), "'nft' is not known; there is nftables"),
+    (("verify", "scenarios/default-deny.yaml", "--dataplane", "nft"), "'nft' is not known; there "),
     (("up", "--nodes", "0"), "0 nodes: a cluster has 1 to 100"),
     (("up", "--nodes", "many"), "'many' is not a valid integer"),
     (("up", "--name", "No Good"), "cluster name 'No Good'"),
