@@ -17,6 +17,9 @@ packages=(
     gcc            # builds python-iptables, which comes as source
     libc6-dev
     python3-dev
+    clang          # compiles the eBPF dataplane's programs, once, below; not needed afterwards
+    libbpf-dev     # their headers
+    libbpf1        # loads them
     ca-certificates
 )
 
@@ -61,3 +64,5 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --editable . --group dev
     echo "$wanted" >"$stamp"
 fi
+
+.venv/bin/python -m emulator.dataplane.ebpf.build

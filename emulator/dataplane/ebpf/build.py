@@ -35,11 +35,14 @@ def compiled() -> Path:
             place.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=place, prefix="policy.", suffix=".tmp") as unfinished:
                 _compile(Path(unfinished.name))
+                Path(unfinished.name).chmod(0o644)
                 os.link(unfinished.name, place / name)
         except FileExistsError:
             pass  # somebody else was faster
         except OSError:
             continue
+        for outdated in set(place.glob("policy.*.bpf.o")) - {place / name}:
+            outdated.unlink(missing_ok=True)
         return place / name
     raise EnvironmentLacksError(
         f"the eBPF programs are not compiled, and neither {' nor '.join(map(str, places))} can be written; "
