@@ -38,7 +38,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     packet: Packet
     seq: int  # the sequence number every node had enforced when the probe was sent
     result: Result
-    evidence: str  # "connected", "echo reply", "dropped on node-1: deny by rule 1 of …", "EHOSTUNREACH", "no evidence in 3 s"
+    evidence: str  # "connected", "dropped on node-1: deny by rule 1 of …", "EHOSTUNREACH", "no evidence in 3 s"
     milliseconds: float
     drop: Drop | None = None
 
