@@ -8,6 +8,7 @@ destination port. A rule with a peer that Calico does not know (`nodes`, `domain
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from math import inf
 from typing import Literal
@@ -97,9 +98,25 @@ class ClusterRule:
         self._void = _is_void(rule)
         self._total = bool(_unsupported(rule)) and not self._void  # then the rule denies everything
         self.action: Action = "Deny" if self._total else _ACTIONS[rule.action]
-        self._peers = tuple(_Peer(peer, only_pods=only_pods) for peer in rule.peers)
+        self._peers: tuple[_Peer | _Anyone, ...] = tuple(_Peer(peer, only_pods=only_pods) for peer in rule.peers)
         self._ports = tuple(_ports(rule))  # none: any port of any protocol
         self._named = any(port.name for port in self._ports)
+
+    def without(self, field: str) -> ClusterRule | None:
+        """The rule without its "peers" or its "ports"; one that fails closed has nothing to be taken away."""
+        if field == "unsupported":
+            return None
+        bare = copy(self)
+        if field == "peers":
+            bare._peers = (_Anyone(),)
+        else:
+            bare._ports, bare._named = (), False
+        return bare
+
+    @property
+    def restrictions(self) -> int:
+        """How many of the two narrow the rule down."""
+        return bool(self._peers) + bool(self._ports)
 
     def miss(self, question: Question) -> str | None:
         """The name of what did not match, or None when the rule matches."""
@@ -179,6 +196,14 @@ class _Peer:
             owners = [owner for owner in party.owners if _lives_in(self._loose, owner)]
             return [owner for owner in owners if owner.endpoint is not None] if owners else None
         return [pod for pod in pods_of(party) if _picks(self._peer, pod)] or None
+
+
+class _Anyone:
+    """In place of the peers, when they do not count."""
+
+    def pick(self, party: Party) -> list[Owner]:
+        """The pods at the address, whatever it is."""
+        return pods_of(party)
 
 
 def _picks(picker: Subject | IngressPeer | EgressPeer, pod: Owner) -> bool:

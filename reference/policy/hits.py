@@ -19,6 +19,8 @@ HIT_KINDS: dict[str, bool] = {  # short kind -> has a namespace
     "gnp": False,
     "knp": True,
     "kcnp": False,
+    "kanp": False,  # AdminNetworkPolicy and BaselineAdminNetworkPolicy are Muslin's: Calico reads them no longer
+    "kbanp": False,
     "snp": True,
     "sgnp": False,
     "sknp": True,
@@ -31,7 +33,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """One decision on the way, in the terms of FL-5. `rule` -1 is the end of a tier, `policy` then only the trigger."""
 
     tier: str  # "__PROFILE__" for profiles
-    kind: str  # np, gnp, knp, kcnp, their staged kinds snp, sgnp, sknp, or pro
+    kind: str  # one of HIT_KINDS
     namespace: str  # empty for cluster-scoped kinds
     name: str
     action: HitAction

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import fields, replace
 
+from reference.policy.cluster_policies import ClusterRule
 from reference.policy.kubernetes import KubernetesRule
 from reference.policy.rules import CalicoRule, PolicyRule
 from reference.resources.calico import EntityRule, Rule
@@ -33,8 +34,9 @@ Kept = dict[tuple[PolicyRule, str], Relaxed | None]  # what was made of the rule
 
 def relax(rule: PolicyRule, field: str, namespace: str) -> Relaxed | None:
     """The rule without a field, as `miss` names fields; None for a rule of a kind that cannot be taken apart."""
-    if isinstance(rule, KubernetesRule):
-        return Relaxed(rule.without(field), rule.restrictions - 1)
+    if isinstance(rule, (KubernetesRule, ClusterRule)):
+        simpler = rule.without(field)
+        return None if simpler is None else Relaxed(simpler, rule.restrictions - 1)
     if not isinstance(rule, CalicoRule):
         return None
     side, _, name = field.partition(".")
