@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from reference.endpoints import WorkloadEndpoint
 from reference.packet import Packet
+from reference.policy.hosts import Guard
 from reference.policy.podtrace import PodTrace
 from reference.policy.question import Question, ask
-from reference.policy.traffic import Consulted, consulted
-from reference.policy.verdict import Side, SideName, Verdict
+from reference.policy.trace import Trace
+from reference.policy.traffic import Journey, why_nothing
+from reference.policy.verdict import Side, SideName, Variant, Verdict
 from reference.policy.view import View, view_of
-from reference.policy.walk import walk
+from reference.policy.walk import Recorder
 from reference.state import State
 
 _HOST_ACTION = "denied by defaultEndpointToHostAction Drop: a pod does not reach its own node (HEP-12)"
 
 
 def evaluate(state: State, packet: Packet) -> Verdict:
-    """The verdict on the first packet of a flow, with the whole walk at both ends (2a, POL-18).
+    """The verdict on the first packet of a flow, with the whole walk at both ends and at every host (2a, 2d, POL-18).
 
     Policy is all it speaks of: whether there is a route, and whether anybody listens, is not asked.
     """
     view = view_of(state)
     question = ask(view.peers, packet)
-    ends = consulted(question)
-    egress = None if ends.egress is None else _side(view, question, ends.egress, "egress")
-    ingress = None if ends.ingress is None else _side(view, question, ends.ingress, "ingress")
-    sides = [side for side in (egress, ingress) if side is not None]
+    notes = _Notes(view)
+    allowed = Journey(view, question, notes).run()
     return Verdict(
         packet=packet,
         source=question.source.name,
         destination=question.destination.name,
-        allowed=all(side.allowed for side in sides) and not ends.to_own_host,
-        reason=_reason(ends, sides),
-        egress=egress,
-        ingress=ingress,
+        allowed=allowed,
+        reason=notes.reason(question),
+        egress=notes.of_pod("egress"),
+        ingress=notes.of_pod("ingress"),
+        sides=tuple(notes.sides) if any(side.variant for side in notes.sides) else (),
     )
 
 
@@ -45,30 +48,54 @@ def allowed(state: State, packet: Packet) -> bool:
 
 def answer(view: View, question: Question) -> bool:
     """The same for a question already put."""
-    ends = consulted(question)
-    if ends.egress is not None and not walk(view.way(ends.egress, "egress"), question):
-        return False
-    if ends.to_own_host:
-        return False
-    return ends.ingress is None or walk(view.way(ends.ingress, "ingress"), question)
+    return Journey(view, question).run()
 
 
-def _side(view: View, question: Question, endpoint: WorkloadEndpoint, direction: SideName) -> Side:
-    trace = PodTrace(view, endpoint, direction, question)
-    return trace.side(allowed=walk(view.way(endpoint, direction), question, trace))
+class _Notes:
+    """Writes down what is consulted on the way."""
 
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._variant: Variant | None = None
+        self._refused = False
+        self.sides: list[Side] = []
 
-def _reason(ends: Consulted, sides: list[Side]) -> str:
-    """The one line that decided: the first denial, or all that allowed."""
-    if not sides:
-        return ends.why
-    denials = [side for side in sides if not side.allowed]
-    if denials:
-        return _line(denials[0])
-    if ends.to_own_host:
-        return _HOST_ACTION
-    return "; ".join(map(_line, sides))
+    def pod(self, endpoint: WorkloadEndpoint, direction: SideName, question: Question) -> Recorder:
+        """Notes a walk at a pod."""
+        self._variant = None
+        return PodTrace(self._view, endpoint, direction, question)
+
+    def guard(self, where: str, guard: Guard, variant: Variant, direction: SideName, question: Question) -> Recorder:
+        """Notes a walk at a host endpoint."""
+        del guard
+        self._variant = variant
+        return Trace(question, direction, where, self._view.hosts.tiers(variant))
+
+    def concluded(self, recorder: Recorder, *, allowed: bool, why: str = "") -> None:
+        """Notes how it ended."""
+        assert isinstance(recorder, Trace), "every walk here is traced"
+        side = recorder.side(allowed=allowed)
+        self.sides.append(replace(side, variant=self._variant or "", reason=why or side.reason))
+
+    def host_refused(self, node: str) -> None:
+        """Notes that the node's own door is shut."""
+        del node
+        self._refused = True
+
+    def of_pod(self, direction: SideName) -> Side | None:
+        """What a pod decided."""
+        return next((side for side in self.sides if not side.variant and side.direction == direction), None)
+
+    def reason(self, question: Question) -> str:
+        """The one line that decided: the first denial, or all that allowed."""
+        denials = [side for side in self.sides if not side.allowed]
+        if denials:
+            return _line(denials[0])
+        if self._refused:
+            return _HOST_ACTION
+        return "; ".join(map(_line, self.sides)) or why_nothing(question)
 
 
 def _line(side: Side) -> str:
-    return f"{side.direction} of {side.endpoint} {side.reason}"
+    variant = f" ({side.variant})" if side.variant else ""
+    return f"{side.direction} of {side.endpoint}{variant} {side.reason}"

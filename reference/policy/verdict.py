@@ -11,9 +11,21 @@ import msgspec
 from reference.packet import Packet
 from reference.policy.hits import PROFILE_TIER, Hit, HitAction
 
-__all__ = ["PROFILE_TIER", "Hit", "HitAction", "NearMiss", "Selecting", "Side", "SideName", "Step", "Verdict"]
+__all__ = [
+    "PROFILE_TIER",
+    "Hit",
+    "HitAction",
+    "NearMiss",
+    "Selecting",
+    "Side",
+    "SideName",
+    "Step",
+    "Variant",
+    "Verdict",
+]
 
 SideName = Literal["egress", "ingress"]
+Variant = Literal["doNotTrack", "preDNAT", "normal", "applyOnForward"]  # the lists of a host endpoint (HEP-3)
 _SHOWN = 3  # near misses in a text
 
 
@@ -49,14 +61,19 @@ class Selecting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """What one end decided: egress at the source's endpoint, ingress at the destination's."""
+    """What one list of policies decided: egress at the source's endpoint, ingress at the destination's.
+
+    `variant` is empty for a pod, which has one list each way, and says which of a host endpoint's four it was.
+    `allowed` is true of a list that decides nothing, too: the packet goes on.
+    """
 
     direction: SideName
-    endpoint: str  # "namespace/pod"
+    endpoint: str  # "namespace/pod", "host/node-1/eth0", "host/node-1/*"
     allowed: bool
     hits: tuple[Hit, ...]
     steps: tuple[Step, ...]
     reason: str  # "allowed by rule 0 of np:shop/web in tier default"
+    variant: Variant | Literal[""] = ""
     tier_default: str = ""  # the tier whose default action decided, if one did
     selecting: tuple[Selecting, ...] = ()  # staged policies too
     near_misses: tuple[NearMiss, ...] = ()  # the nearest first
@@ -85,17 +102,19 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     reason: str  # the one line that decided
     egress: Side | None = None
     ingress: Side | None = None
+    sides: tuple[Side, ...] = ()  # all of them in order, when host endpoints were consulted too
 
     @property
     def trace(self) -> tuple[Side, ...]:
-        """The sides that were consulted, egress first."""
-        return tuple(side for side in (self.egress, self.ingress) if side is not None)
+        """The sides that were consulted, in that order."""
+        return self.sides or tuple(side for side in (self.egress, self.ingress) if side is not None)
 
     def explain(self) -> str:
         """The whole walk as text for a terminal, ending in the verdict."""
         lines = [str(self.packet), f"from {self.source} to {self.destination}"]
         for side in self.trace:
-            lines += ["", f"{side.direction} at {side.endpoint}", *_step_lines(side)]
+            variant = f", {side.variant} policies" if side.variant else ""
+            lines += ["", f"{side.direction} at {side.endpoint}{variant}", *_step_lines(side)]
             lines += [f"  = {side.reason}", *(f"    {hit}" for hit in side.hit_strings()), *_aside(side)]
         return "\n".join([*lines, "", f"{'ALLOWED' if self.allowed else 'DENIED'}: {self.reason}", ""])
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import isinf
+from typing import TYPE_CHECKING
 
 from reference.endpoints import WorkloadEndpoint
 from reference.policy.ordering import OrderedTier, Policy, enforced_policies, ordered_tiers
@@ -17,6 +18,9 @@ from reference.policy.staged import staged_policies
 from reference.policy.verdict import Selecting, SideName
 from reference.profiles import profile
 from reference.state import State
+
+if TYPE_CHECKING:
+    from reference.policy.hosts import Hosts
 
 _STATES_KEPT = 8
 
@@ -58,11 +62,12 @@ class View:
     def __init__(self, state: State, policies: Sequence[Policy] | None = None, peers: Peers | None = None) -> None:
         self.state = state
         self.peers = peers or Peers(state)
-        self._policies = enforced_policies(state) if policies is None else policies
-        self.tiers = ordered_tiers(state, self._policies)
+        self.policies = enforced_policies(state) if policies is None else policies
+        self.tiers = ordered_tiers(state, self.policies)
         self.relaxed: Kept = {}
         self._selecting: dict[Way, tuple[Selecting, ...]] = {}
         self._ways: dict[tuple[str, str, SideName], Way] = {}
+        self._chosen: dict[tuple[str, str], list[Policy]] = {}  # by endpoint: what selects it
         self._shared: dict[tuple[SideName, tuple[Policy, ...], tuple[str, ...]], Way] = {}
         self._profiles: dict[tuple[str, SideName], ProfileOnWay] = {}
 
@@ -70,17 +75,24 @@ class View:
     def pending(self) -> View:
         """The same state with its staged policies treated as enforced (FL-6); this very view when there are none."""
         staged = staged_policies(self.state)
-        return View(self.state, (*self._policies, *staged), self.peers) if staged else self
+        return View(self.state, (*self.policies, *staged), self.peers) if staged else self
+
+    @cached_property
+    def hosts(self) -> Hosts:
+        """The host endpoints, and what they ask of packets."""
+        from reference.policy.hosts import Hosts  # it builds on this module
+
+        return Hosts(self)
 
     @cached_property
     def _selection(self) -> Selection:
-        return Selection(self._policies)
+        return Selection(self.policies)
 
     @cached_property
     def _rank(self) -> dict[Policy, int]:
         """Every policy's place in the whole order: by tier, then inside it."""
         place = {tier.name: number for number, tier in enumerate(self.tiers)}
-        ordered = sorted(self._policies, key=lambda policy: (place[policy.tier], policy.sort_key))
+        ordered = sorted(self.policies, key=lambda policy: (place[policy.tier], policy.sort_key))
         return {policy: number for number, policy in enumerate(ordered)}
 
     def way(self, endpoint: WorkloadEndpoint, direction: SideName) -> Way:
@@ -99,20 +111,32 @@ class View:
         return found
 
     def _find_way(self, endpoint: WorkloadEndpoint, direction: SideName) -> Way:
-        selecting = self._selection.selecting(self.peers.owner(endpoint))
-        governing = sorted((p for p in selecting if direction in p.governs), key=self._rank.__getitem__)
+        governing = [policy for policy in self._selecting_at(endpoint) if direction in policy.governs]
         key = (direction, tuple(governing), endpoint.profiles)
         found = self._shared.get(key)
         if found is None:
             found = self._shared[key] = Way(direction, self._by_tier(governing), self._profiles_of(endpoint, direction))
         return found
 
+    def _selecting_at(self, endpoint: WorkloadEndpoint) -> list[Policy]:
+        """The policies that select an endpoint, in the order of the walk."""
+        key = (endpoint.namespace, endpoint.pod)
+        found = self._chosen.get(key)
+        if found is None:
+            found = self._selection.selecting(self.peers.owner(endpoint))
+            found.sort(key=self._rank.__getitem__)
+            self._chosen[key] = found
+        return found
+
+    @cached_property
+    def _tiers_by_name(self) -> dict[str, OrderedTier]:
+        return {tier.name: tier for tier in self.tiers}
+
     def _by_tier(self, governing: list[Policy]) -> tuple[TierOnWay, ...]:
         groups: dict[str, list[Policy]] = {}
         for policy in governing:
             groups.setdefault(policy.tier, []).append(policy)
-        tiers = {tier.name: tier for tier in self.tiers}
-        return tuple(TierOnWay(tiers[name], tuple(policies)) for name, policies in groups.items())
+        return tuple(TierOnWay(self._tiers_by_name[name], tuple(policies)) for name, policies in groups.items())
 
     def _profiles_of(self, endpoint: WorkloadEndpoint, direction: SideName) -> tuple[ProfileOnWay, ...]:
         return tuple(self._profile(name, direction) for name in endpoint.profiles)

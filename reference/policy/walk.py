@@ -49,6 +49,12 @@ def walk(way: Way, question: Question, recorder: Recorder = SILENT) -> bool:
     First match decides: Allow and Deny for good, Pass for this tier, Log for nothing (POL-12). A tier without a match
     ends in its default action (POL-13); only tiers with a policy that governs the direction are on the way (POL-11).
     """
+    action = decide(way, question, recorder)
+    return _profiles_allow(way, question, recorder) if action is None else action == "Allow"
+
+
+def decide(way: Way, question: Question, recorder: Recorder = SILENT) -> str | None:
+    """What the tiers say, "Allow" or "Deny"; None when all of them pass, and the profiles have the word."""
     for tier in way.tiers:
         recorder.entered(tier)
         action = _first_match_of_tier(tier, way, question, recorder)
@@ -56,9 +62,9 @@ def walk(way: Way, question: Question, recorder: Recorder = SILENT) -> bool:
             recorder.ended(tier)
             action = tier.tier.default_action
         if action != "Pass":
-            return action == "Allow"
+            return action
     recorder.entered_profiles()
-    return _profiles_allow(way, question, recorder)
+    return None
 
 
 def _first_match_of_tier(tier: TierOnWay, way: Way, question: Question, recorder: Recorder) -> str | None:
