@@ -15,7 +15,7 @@ from pathlib import Path
 from immutables import Map
 
 from emulator.namespaces import NetworkNamespace, of_pid
-from emulator.node import NodeAgent
+from emulator.node import HostAgent, NodeAgent
 from emulator.probe.capture import Captures
 from emulator.probe.sockets import Prober
 from emulator.probe.types import Outcome, Probe
@@ -61,8 +61,10 @@ class RunningCluster:
             for host in state.hosts.values()
             if host.is_node
         }
+        self.outside: dict[str, HostAgent] = {}  # hosts that have had host endpoints; the others have no agent
         self.captures = Captures()
-        self._prober = Prober(self.namespace_of, [agent.drops for agent in self.agents.values()])
+        self._drops = [agent.drops for agent in self.agents.values()]
+        self._prober = Prober(self.namespace_of, self._drops)
 
     def close(self) -> None:
         """Let the command under way finish, and close the log. The rest goes with the sandbox."""
@@ -136,22 +138,37 @@ class RunningCluster:
         if state.encryption:  # every node must know its peers before the first one sends to them
             for ready in [agent.prepare(state) for agent in self.agents.values()]:
                 ready.result()
-        pending = {name: agent.converge(state, programs[name]) for name, agent in self.agents.items()}
-        for name, done in pending.items():
+        self._call_up(state, programs)
+        pending = [(agent, agent.converge(state, programs[name])) for name, agent in self.everyone.items()]
+        for agent, done in pending:
             done.result()
             with self._progress:
-                self.agents[name].enforced = state.seq
+                agent.enforced = state.seq
                 self._failure = None
                 self._progress.notify_all()
         self._observe(programs)
 
+    def _call_up(self, state: State, programs: Map[str, NodeProgram]) -> None:
+        """A host outside the cluster gets an agent with its first host endpoint, and keeps it."""
+        for name, program in programs.items():
+            if program.host_endpoints and name not in self.agents and name not in self.outside:
+                agent = HostAgent(state.hosts[name], self.machines[name], self.spec.dataplane)
+                self._drops.append(agent.drops)
+                self.outside = {**self.outside, name: agent}
+
+    @property
+    def everyone(self) -> dict[str, HostAgent]:
+        """The agents of all machines that enforce anything: nodes first."""
+        return {**self.agents, **self.outside}
+
     def _observe(self, programs: Map[str, NodeProgram]) -> None:
         """Note in the log which programs are enforced now, where they are not what they were."""
-        for name, program in programs.items():
+        enforced = {name: programs[name] for name in self.everyone}
+        for name, program in enforced.items():
             before = self._programs.get(name)
             if before is None or not same_parts(before, program):
                 self.log.observe(name, program.seq, digest(program), time.time())
-        self._programs = programs
+        self._programs = Map(enforced)
 
     def _report(self, error: MuslinError) -> None:
         with self._progress:
@@ -161,7 +178,7 @@ class RunningCluster:
     @property
     def enforced(self) -> int:
         """The sequence number every node has acknowledged."""
-        return min((agent.enforced for agent in self.agents.values()), default=self.state.seq)
+        return min((agent.enforced for agent in self.everyone.values()), default=self.state.seq)
 
     def wait(self, seq: int) -> int:
         """Return once every node enforces event `seq`.
@@ -177,7 +194,7 @@ class RunningCluster:
                 if self._failure is not None:
                     raise self._failure
                 if not self._progress.wait(deadline - time.monotonic()):
-                    late = [name for name, agent in self.agents.items() if agent.enforced < seq]
+                    late = [name for name, agent in self.everyone.items() if agent.enforced < seq]
                     raise MuslinError(f"{', '.join(late)} did not enforce event {seq} within {PATIENCE:.0f} s")
             return self.enforced
 
@@ -214,7 +231,15 @@ class RunningCluster:
         """
         with self._commands:
             self.wait(max(seq, self.state.seq))
-            return self._prober.probe_many(probes, [self.packet_of(probe) for probe in probes], self.enforced)
+            packets = [self.packet_of(probe) for probe in probes]
+            return self._prober.probe_many(probes, packets, self.enforced, alias=self._translated_source)
+
+    def _translated_source(self, packet: Packet) -> str:
+        """The address that a pod's packet may leave its node with (NAT-1); "" for what no pod sends."""
+        holders = self.state.addresses.get(packet.source)
+        host = self.state.hosts.get(self.state.endpoints[holders[0]].node) if holders else None
+        found = () if host is None else host.addresses
+        return next((address for address in found if (":" in address) == (packet.family == 6)), "")
 
     def records(self, after: int) -> list[Record]:
         """The records after a sequence number."""

@@ -15,7 +15,7 @@ def explain(cluster: RunningCluster, probe: Probe, seq: int) -> Explanation:
     cluster.wait(seq)
     packet = cluster.packet_of(probe)
     with ExitStack() as stack:
-        traces = [stack.enter_context(agent.tracing(packet)) for agent in cluster.agents.values()]
+        traces = [stack.enter_context(agent.tracing(packet)) for agent in cluster.everyone.values()]
         outcome = cluster.probe_many([probe], seq)[0]
         steps = [step for steps_seen in traces for step in steps_seen()]
     return Explanation(verdict=evaluate(cluster.state, outcome.packet), outcome=outcome, steps=tuple(steps))

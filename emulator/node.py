@@ -1,7 +1,7 @@
-"""A node's agent: makes one node's kernel be what the state says, level-triggered (architecture rule 5).
+"""A machine's agent: makes its kernel be what the state says, level-triggered (architecture rule 5).
 
-It lives in a thread of its own inside the node's network namespace. Whatever it is told, it compares wanted with
-actual and sends the difference; starting anew on a node that is already programmed converges to the same place.
+It lives in a thread of its own inside the machine's network namespace. Whatever it is told, it compares wanted with
+actual and sends the difference; starting anew on one that is already programmed converges to the same place.
 """
 
 from __future__ import annotations
@@ -27,46 +27,33 @@ from reference.state import State
 T = TypeVar("T")
 
 
-class NodeAgent:
-    """One node: its pods' attachments, routes, encryption and dataplane. Its methods are safe from any thread."""
+class HostAgent:
+    """A machine and its dataplane: all there is on a host outside the cluster. Its methods are safe from any thread."""
 
     def __init__(self, host: Host, namespace: NetworkNamespace, dataplane: str) -> None:
-        """Take over a node's namespace; it gets its settings, and nothing else is programmed before `converge`.
+        """Take over a machine's namespace; nothing is programmed before `converge`.
 
         Raises:
             EnvironmentLacksError: a setting is refused, or the dataplane is not to be had.
         """
         self.name = host.name
         self.namespace = namespace
-        self.enforced = 0  # the sequence number this node has acknowledged
-        self._worker = Worker(namespace, name=f"node {host.name}")
-        self._pods = PodNetwork(host.name)
-        self._routes = RouteTable()
-        key = PrivateKey.generate()
-        self.public_key = key.public  # published once encryption is on (WG-1); the private half stays here
-        self._encryption = NodeEncryption(host.name, key)
-        self._worker.call(self._pods.prepare)
+        self.enforced = 0  # the sequence number this machine has acknowledged
+        self._worker = Worker(namespace, name=f"{'node' if host.is_node else 'host'} {host.name}")
+        self._worker.call(self._settle_in)
         self._dataplane: Dataplane = self._worker.call(DATAPLANES[dataplane])
         self.drops: DropSource = self._worker.call(self._dataplane.drops, host.name)
 
-    def prepare(self, state: State) -> Future[int]:
-        """Make the encryption's devices and peers ready, and route nothing to them yet."""
-        return self._worker.submit(self._encryption.prepare, state)
+    def _settle_in(self) -> None:
+        """Prepare the namespace before the dataplane comes."""
 
     def converge(self, state: State, program: NodeProgram) -> Future[None]:
-        """Make this node enforce `state`; the future is done when the kernel does."""
+        """Make this machine enforce `state`; the future is done when the kernel does."""
         return self._worker.submit(self._converge, state, program)
 
     def _converge(self, state: State, program: NodeProgram) -> None:
-        """Attachments before policy: an interface nobody has programmed yet lets nothing through (POL-19)."""
-        self._pods.update(e for e in state.endpoints.values() if e.node == self.name)
+        del state
         self._dataplane.apply(program)
-        self._routes.apply(node_routes(state, self.name))
-        self._encryption.apply(state)
-
-    def pod_namespace(self, endpoint: WorkloadEndpoint) -> NetworkNamespace:
-        """The network namespace of one of this node's pods."""
-        return self._pods.namespace_of(endpoint)
 
     def counters(self) -> Mapping[RuleRef, Counter]:
         """What every rule has matched."""
@@ -80,3 +67,34 @@ class NodeAgent:
             yield lambda: self._worker.call(tracer.steps)
         finally:
             self._worker.call(tracer.close)
+
+
+class NodeAgent(HostAgent):
+    """A cluster node: its pods' attachments, routes and encryption too."""
+
+    def __init__(self, host: Host, namespace: NetworkNamespace, dataplane: str) -> None:
+        """Take over a node's namespace; it gets its settings, and nothing else is programmed before `converge`."""
+        self._pods = PodNetwork(host.name)
+        self._routes = RouteTable()
+        key = PrivateKey.generate()
+        self.public_key = key.public  # published once encryption is on (WG-1); the private half stays here
+        self._encryption = NodeEncryption(host.name, key)
+        super().__init__(host, namespace, dataplane)
+
+    def _settle_in(self) -> None:
+        self._pods.prepare()
+
+    def prepare(self, state: State) -> Future[int]:
+        """Make the encryption's devices and peers ready, and route nothing to them yet."""
+        return self._worker.submit(self._encryption.prepare, state)
+
+    def _converge(self, state: State, program: NodeProgram) -> None:
+        """Attachments before policy: an interface nobody has programmed yet lets nothing through (POL-19)."""
+        self._pods.update(e for e in state.endpoints.values() if e.node == self.name)
+        self._dataplane.apply(program)
+        self._routes.apply(node_routes(state, self.name))
+        self._encryption.apply(state)
+
+    def pod_namespace(self, endpoint: WorkloadEndpoint) -> NetworkNamespace:
+        """The network namespace of one of this node's pods."""
+        return self._pods.namespace_of(endpoint)

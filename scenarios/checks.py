@@ -184,14 +184,18 @@ def flows(state: State, flow: Flow) -> Iterator[Probe]:
 
 
 def all_pairs(state: State, pairs: AllPairs) -> Iterator[Probe]:
-    """Every pair of pods, nodes and hosts on machines that are up; hosts among themselves are not policy's business."""
+    """Every pair of pods, nodes and hosts on machines that are up.
+
+    Hosts among themselves are policy's business only where there are host endpoints.
+    """
     pods = dict.fromkeys(e.name for _, e in sorted(state.endpoints.items()) if e.node not in state.failed_nodes)
     hosts = [name for name in sorted(state.hosts) if name not in state.failed_nodes]
     families: Iterable[Family] = FAMILIES if pairs.family is None else (pairs.family,)
     everyone = [*pods, *hosts]
+    guarded = "HostEndpoint" in state.resources
     for source in everyone:
         for destination in everyone:
-            if source in pods or destination in pods:
+            if source in pods or destination in pods or (guarded and source != destination):
                 yield from _between(state, source, destination, pairs.ports, families)
 
 

@@ -187,7 +187,7 @@ def _log_copy(call: Call, _: Nothing) -> bytes:
 
 
 def _counters(call: Call, _: Nothing) -> dict[str, list[tuple[RuleRef, Counter]]]:
-    return {name: sorted(agent.counters().items(), key=str) for name, agent in call.cluster.agents.items()}
+    return {name: sorted(agent.counters().items(), key=str) for name, agent in call.cluster.everyone.items()}
 
 
 def _programs(call: Call, _: Nothing) -> dict[str, str]:

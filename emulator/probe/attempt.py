@@ -44,6 +44,7 @@ class Attempt:
     """A probe under way. Evidence only accumulates; `outcome` weighs all of it at the end."""
 
     __slots__ = (
+        "alias",
         "answer",
         "arrived",
         "drop",
@@ -58,10 +59,11 @@ class Attempt:
         "times_sent",
     )
 
-    def __init__(self, index: int, probe: Probe, packet: Packet) -> None:
+    def __init__(self, index: int, probe: Probe, packet: Packet, alias: str = "") -> None:
         self.index = index
         self.probe = probe
         self.packet = packet  # with the real source port once it is known
+        self.alias = alias  # the source address it may have on the fabric (NAT-1), "" if it is never translated
         self.sent_at = 0.0
         self.settled_at: float | None = None
         self.times_sent = 1
@@ -134,23 +136,32 @@ class Outstanding:
     def add(self, attempt: Attempt) -> None:
         """Count a probe as under way."""
         self._attempts[attempt.index] = attempt
-        self._flows.setdefault(flow_key(attempt.packet), []).append(attempt)
-        if (key := reply_key(attempt.packet)) is not None:
-            self._replies.setdefault(key, []).append(attempt)
+        for table, key in self._entries(attempt):
+            table.setdefault(key, []).append(attempt)
 
     def remove(self, attempt: Attempt) -> None:
         """Forget a probe."""
         del self._attempts[attempt.index]
-        for table, key in ((self._flows, flow_key(attempt.packet)), (self._replies, reply_key(attempt.packet))):
-            if key is not None:
-                table[key].remove(attempt)
-                if not table[key]:
-                    del table[key]
+        for table, key in self._entries(attempt):
+            table[key].remove(attempt)
+            if not table[key]:
+                del table[key]
+
+    def _entries(self, attempt: Attempt) -> Iterator[tuple[dict[FlowKey, list[Attempt]], FlowKey]]:
+        """Where a probe is filed: under its packet and the answer to it, as sent and as translated."""
+        packets = [attempt.packet]
+        if attempt.alias:
+            packets.append(msgspec.structs.replace(attempt.packet, source=attempt.alias))
+        for packet in packets:
+            yield self._flows, flow_key(packet)
+            if (key := reply_key(packet)) is not None:
+                yield self._replies, key
 
     def dropped(self, drop: Drop) -> Attempt | None:
         """Give a drop to the probe it belongs to, if it is one of ours.
 
-        Two ICMP probes of one pair have the same key: a drop then goes to the one without evidence.
+        Two ICMP probes of one pair have the same key, and so may a pod and the node that lends it its address: a drop
+        then goes to the one without evidence.
         """
         key = flow_key(drop.packet)
         for table, reply in ((self._flows, False), (self._replies, True)):

@@ -180,7 +180,7 @@ def open_client(attempt: Attempt, settle: Settle, ports: SourcePorts) -> Client:
         if packet.protocol == TCP:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         _report_errors(sock)
-        port = _bind(sock, packet.source, ports)
+        port = _bind(sock, packet.source, ports, attempt.alias or packet.source)
     except OSError:
         sock.close()
         raise
@@ -196,9 +196,10 @@ def _report_errors(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
 
 
-def _bind(sock: socket.socket, source: str, ports: SourcePorts) -> int:
+def _bind(sock: socket.socket, source: str, ports: SourcePorts, seen: str) -> int:
+    """Take a port that nobody who is `seen` under the same address has: a translation would change it."""
     for _ in range(LAST_PORT - FIRST_PORT):
-        port = ports.next(source)
+        port = ports.next(seen)
         try:
             sock.bind((source, port))
         except OSError as error:

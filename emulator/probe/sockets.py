@@ -63,7 +63,12 @@ class Prober:
         self._lock = threading.Lock()  # the reports of drops are shared, so one batch at a time
 
     def probe_many(
-        self, probes: Sequence[Probe], packets: Sequence[Packet], seq: int, deadline: float = 3.0
+        self,
+        probes: Sequence[Probe],
+        packets: Sequence[Packet],
+        seq: int,
+        deadline: float = 3.0,
+        alias: Callable[[Packet], str] = lambda _: "",
     ) -> list[Outcome]:
         """Send `packets`, each the question of the probe at its place, and say what became of them, in that order.
 
@@ -72,12 +77,14 @@ class Prober:
         for is "unreachable" only after about 3.1 s; before, it is "unknown". A router that limits its ICMP errors (the
         kernel does, unless `net.ipv4.icmp_ratemask` and `net.ipv6.icmp.ratelimit` are 0) leaves most of many unknown.
 
+        `alias` gives the other source address a packet may have underway, so that a drop behind a translation is heard.
+
         Raises:
             InvalidInputError: as many packets as probes are needed.
         """
         if len(probes) != len(packets):
             raise InvalidInputError(f"{len(probes)} probes came with {len(packets)} packets; each needs one")
-        attempts = [Attempt(i, probe, template(packets[i])) for i, probe in enumerate(probes)]
+        attempts = [Attempt(i, probe, template(packets[i]), alias(packets[i])) for i, probe in enumerate(probes)]
         with self._lock:
             for source in self._drops:
                 source.drain()  # reports about earlier packets
@@ -354,7 +361,7 @@ class _Run:
 
     def _open_crafted(self, attempt: Attempt) -> None:
         packet = attempt.packet
-        number = _PORTS.next(packet.source)
+        number = _PORTS.next(attempt.alias or packet.source)
         key = attempt.probe.source, packet.protocol, packet.source
         channel = self._channels.get(key)
         if channel is None:
