@@ -13,7 +13,7 @@ import msgspec
 Family = Literal[4, 6]
 
 
-class EndpointPort(msgspec.Struct, frozen=True, omit_defaults=True):
+class EndpointPort(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A named port an endpoint declares (RULE-6). `protocol` is an IP protocol number."""
 
     name: str
@@ -21,7 +21,7 @@ class EndpointPort(msgspec.Struct, frozen=True, omit_defaults=True):
     port: int
 
 
-class WorkloadEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WorkloadEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A pod's attachment to the network (K8S-3, K8S-5)."""
 
     namespace: str

@@ -12,7 +12,7 @@ from reference.endpoints import Host, WorkloadEndpoint
 from reference.resources import AnyResource, Key
 
 
-class Event(msgspec.Struct, frozen=True, tag=True, tag_field="kind", omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, tag=True, tag_field="kind", omit_defaults=True, gc=False):
     """Base of all events; the class name is the kind in the log."""
 
 
@@ -137,7 +137,7 @@ AnyEvent = (
 )
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """An event as the log holds it. `cause` is the sequence number of the first event of the same command."""
 
     seq: int  # 1, 2, 3 …
@@ -147,7 +147,7 @@ class Record(msgspec.Struct, frozen=True):
     event: AnyEvent
 
 
-class Draft(msgspec.Struct, frozen=True):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """An event that was decided and is not yet in the log."""
 
     actor: str

@@ -38,7 +38,7 @@ def protocol_name(number: int) -> str:
     return PROTOCOL_NAMES.get(number, str(number))
 
 
-class Packet(msgspec.Struct, frozen=True, kw_only=True):
+class Packet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The first packet of a flow. Ports are 0 where the protocol has none; icmp_* only for ICMP and ICMPv6."""
 
     source: str

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 
-class Allocation(msgspec.Struct, frozen=True, omit_defaults=True):
+class Allocation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Who holds an ordinal: a handle (IPAM-3) and what is known of it."""
 
     handle: str
     attributes: dict[str, str] = {}
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An aligned CIDR of its pool's block size. Ordinal i is base + i; all 2^n are used."""
 
     cidr: str

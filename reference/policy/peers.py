@@ -83,6 +83,7 @@ class Peers:
         self._parties: dict[str, Party] = {}
         self._owners: dict[tuple[str, str], Owner] = {}
         self._namespaces: dict[str, Mapping[str, str]] = {}
+        self._inherited: dict[tuple[str, ...], dict[str, str]] = {}  # labels, by profiles
         self._hosts = {address: host for _, host in sorted(state.hosts.items()) for address in host.addresses}
         self._services = services_by_address(state)
         self._host_endpoints: dict[str, list[Owner]] = {}  # by expected address
@@ -138,10 +139,9 @@ class Peers:
         )
 
     def _endpoint_owner(self, endpoint: WorkloadEndpoint) -> Owner:
-        inherited: dict[str, str] = {}
-        for name in reversed(endpoint.profiles):  # the first profile listed wins
-            found = profile(self._state, name)
-            inherited.update(found.spec.labels_to_apply if found is not None else _NO_LABELS)
+        inherited = self._inherited.get(endpoint.profiles)
+        if inherited is None:
+            inherited = self._inherited[endpoint.profiles] = _inherited(self._state, endpoint.profiles)
         account = None
         if endpoint.service_account:
             account = self._state.get(ServiceAccount, endpoint.service_account, endpoint.namespace)
@@ -184,17 +184,22 @@ class Peers:
 
 def host_owner(state: State, endpoint: HostEndpoint) -> Owner:
     """A host endpoint as selectors see it: in no namespace, its labels over those of its profiles (HEP-2, 2f)."""
-    labels: dict[str, str] = {}
-    for name in reversed(endpoint.spec.profiles):
-        found = profile(state, name)
-        labels.update(found.spec.labels_to_apply if found is not None else _NO_LABELS)
     return Owner(
         name=f"host endpoint {endpoint.name}",
         namespace="",
         service_account="",
-        labels=labels | endpoint.metadata.labels,
+        labels=_inherited(state, endpoint.spec.profiles) | endpoint.metadata.labels,
         namespace_labels=_NO_LABELS,
         account_labels=_NO_LABELS,
         endpoint=None,
         ports=tuple(EndpointPort(port.name, protocol_number(port.protocol), port.port) for port in endpoint.spec.ports),
     )
+
+
+def _inherited(state: State, profiles: tuple[str, ...]) -> dict[str, str]:
+    """The labels that profiles give; the first one listed wins (SEL-9)."""
+    labels: dict[str, str] = {}
+    for name in reversed(profiles):
+        found = profile(state, name)
+        labels.update(found.spec.labels_to_apply if found is not None else _NO_LABELS)
+    return labels

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from reference.policy.cluster_policies import CLUSTER_POLICIES, is_subject
-from reference.policy.entities import in_namespaces, of_accounts
+from reference.policy.entities import Keep, in_namespaces, of_accounts
 from reference.policy.kubernetes import label_selector_matches, required_labels
 from reference.policy.ordering import Policy
 from reference.policy.peers import NAMESPACE_LABEL, Owner
@@ -23,21 +23,41 @@ _MOST_VALUES = 16  # a label that may have more values than this is not worth an
 
 def selects(policy: Policy, owner: Owner) -> bool:
     """Report whether a policy applies to an endpoint."""
-    resource = policy.resource
-    if policy.namespace and owner.namespace != policy.namespace:
-        return False
+    return _choice(policy)(owner)
+
+
+def _choice(policy: Policy) -> Keep:
+    """What a policy asks of an endpoint, prepared for being asked often."""
+    parts = tuple(_conditions(policy))
+
+    def chosen(owner: Owner) -> bool:
+        for part in parts:  # noqa: SIM110 - a generator would cost more than the questions
+            if not part(owner):
+                return False
+        return True
+
+    return chosen
+
+
+def _conditions(policy: Policy) -> Iterator[Keep]:
+    namespace, resource = policy.namespace, policy.resource
+    if namespace:
+        yield lambda owner: owner.namespace == namespace
     if isinstance(resource, KubernetesNetworkPolicy):
-        return label_selector_matches(resource.spec.pod_selector, owner.labels)
+        pods = resource.spec.pod_selector
+        yield lambda owner: label_selector_matches(pods, owner.labels)
+        return
     if isinstance(resource, CLUSTER_POLICIES):
-        return is_subject(resource, owner)
+        yield lambda owner: is_subject(resource, owner)
+        return
     spec = resource.spec
-    if spec.selector and not parse(spec.selector).matches(owner.labels):
-        return False
-    if spec.service_account_selector and not of_accounts(parse(spec.service_account_selector))(owner):
-        return False
+    if spec.selector:
+        matches = parse(spec.selector).matches
+        yield lambda owner: matches(owner.labels)
+    if spec.service_account_selector:
+        yield of_accounts(parse(spec.service_account_selector))
     if isinstance(resource, GlobalNetworkPolicy) and resource.spec.namespace_selector:
-        return in_namespaces(parse(resource.spec.namespace_selector))(owner)
-    return True
+        yield in_namespaces(parse(resource.spec.namespace_selector))
 
 
 class Selection:
@@ -48,6 +68,7 @@ class Selection:
         sizes = Counter(pair for options in choices.values() for option in options for pair in option)
         self._by_label: dict[tuple[str, str], list[Policy]] = {}
         self._always: list[Policy] = []
+        self._choices: dict[Policy, Keep] = {}  # of the policies that came into question
         for policy, options in choices.items():
             if not options:
                 self._always.append(policy)
@@ -59,7 +80,13 @@ class Selection:
     def selecting(self, owner: Owner) -> list[Policy]:
         """The policies that select an endpoint, in no particular order."""
         candidates = [policy for pair in owner.labels.items() for policy in self._by_label.get(pair, ())]
-        return [policy for policy in (*self._always, *candidates) if selects(policy, owner)]
+        return [policy for policy in (*self._always, *candidates) if self._selects(policy, owner)]
+
+    def _selects(self, policy: Policy, owner: Owner) -> bool:
+        choice = self._choices.get(policy)
+        if choice is None:
+            choice = self._choices[policy] = _choice(policy)
+        return choice(owner)
 
 
 def _requirements(policy: Policy) -> Iterator[Requirement]:
