@@ -293,7 +293,8 @@ class TestRun:
         data = ctypes.c_char_p(frame)
         options = self._options
         options.data_in = ctypes.cast(data, c_void_p).value
-        options.data_size_in, options.repeat, options.context_size_out = len(frame), repeat, self._CONTEXT
+        options.data_size_in, options.data_size_out, options.context_size_out = len(frame), 0, self._CONTEXT
+        options.repeat = repeat
         _checked(_library().bpf_prog_test_run_opts(self._program, ctypes.byref(options)), "running the program")
         result = ctypes.c_int(options.result).value
         return result, int.from_bytes(self._after[self._MARK : self._MARK + 4], "little"), options.duration

@@ -175,10 +175,13 @@ class Tables:
                 continue
             for direction in layout.DIRECTIONS:
                 key = (id_, direction)
+                mine = idle.policies.get(key)
+                if mine is not None and mine.part == policy:
+                    continue
                 block = self._share(other.get(key), policy) or self._new_policy(policy, direction)
                 self._use(block)
-                if key in idle.policies:
-                    self._release(idle.policies[key])
+                if mine is not None:
+                    self._release(mine)
                 idle.policies[key] = block
                 self._point(key, block.start)
 
@@ -220,7 +223,7 @@ class Tables:
 
     @staticmethod
     def _share(block: Block | None, part: PolicyProgram | Walk) -> Block | None:
-        return block if block is not None and (block.part is part or block.part == part) else None
+        return block if block is not None and block.part == part else None
 
     def _numbering(self, nets: object) -> Numbering:
         assert callable(nets)
