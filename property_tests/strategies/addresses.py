@@ -16,6 +16,10 @@ NODE_ADDRESSES: dict[str, dict[Family, str]] = {
     "node-1": {4: "172.30.1.11", 6: "fd00:30:1::11"},
     "node-2": {4: "172.30.2.11", 6: "fd00:30:2::11"},
 }
+HOST_ADDRESSES: dict[str, dict[Family, str]] = {
+    **NODE_ADDRESSES,
+    "internet": {4: "203.0.113.10", 6: "2001:db8:113::10"},
+}
 OUTSIDE: dict[Family, str] = {4: "203.0.113.8/30", 6: "2001:db8:113::10/126"}  # around the fabric's outside host
 _PREFIXES: dict[Family, tuple[int, ...]] = {
     4: (32, 31, 30, 28, 26, 24, 16, 1, 0),

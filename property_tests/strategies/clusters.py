@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 
 from property_tests.strategies.choices import Choices, drawn
+from property_tests.strategies.hosts import hosts
 from property_tests.strategies.kubernetes import kubernetes_policy
 from property_tests.strategies.policies import (
     BUILT_IN_TIERS,
@@ -36,8 +37,9 @@ _NAMES = ("p", "p-1", "p0", "q")  # shared by all kinds: ties are broken by name
 
 
 def cluster(choices: Choices) -> Cluster:
-    """A cluster: surroundings, pods, tiers and policies."""
-    return [*surroundings(choices), *policies(choices)]
+    """A cluster: surroundings, pods, tiers and policies; one in three has host endpoints."""
+    found = [*surroundings(choices), *policies(choices)]
+    return [*found, *hosts(choices, ("default", *OWN_TIERS))] if choices.chance(35) else found
 
 
 def surroundings(choices: Choices) -> Cluster:

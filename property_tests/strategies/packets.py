@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from property_tests.strategies.addresses import OUTSIDE, edges, family_of
 from property_tests.strategies.choices import Choices, drawn
+from property_tests.strategies.hosts import FAILSAFE_PORTS
 from property_tests.strategies.rules import ICMP_TYPES
 from reference.endpoints import Family
 from reference.packet import PORTED, Packet
 from reference.resources import (
     GlobalNetworkPolicy,
     GlobalNetworkSet,
+    HostEndpoint,
     KubernetesNetworkPolicy,
     NetworkPolicy,
     NetworkSet,
@@ -36,6 +38,7 @@ class Interest:
     hosts: dict[Family, tuple[str, ...]]  # addresses of nodes and outside hosts
     named: dict[Family, tuple[str, ...]]  # edges of what policies and sets name, held by anybody or nobody
     ports: tuple[int, ...]
+    guarded: bool = False  # by host endpoints: then hosts among themselves are worth asking about
 
 
 def interest(state: State, *, held_only: bool = False) -> Interest:
@@ -45,7 +48,11 @@ def interest(state: State, *, held_only: bool = False) -> Interest:
     named = set() if held_only else {address for net in _nets(state) for address in edges(net)} - {*pods, *hosts}
     numbers = {edge for text in _ports(state) for edge in _port_edges(text)}
     declared = {port.port for endpoint in state.endpoints.values() for port in endpoint.ports}
-    return Interest(_by_family(pods), _by_family(hosts), _by_family(named), tuple(sorted({80, *declared, *numbers})))
+    guards = tuple(state.all(HostEndpoint))
+    declared.update(port.port for guard in guards for port in guard.spec.ports)
+    declared.update(FAILSAFE_PORTS if guards else ())
+    numbered = tuple(sorted({80, *declared, *numbers}))
+    return Interest(_by_family(pods), _by_family(hosts), _by_family(named), numbered, bool(guards))
 
 
 def _by_family(addresses: Iterable[str]) -> dict[Family, tuple[str, ...]]:
@@ -108,7 +115,7 @@ def _port_edges(port: int | str) -> Iterator[int]:
 
 
 def packet(choices: Choices, about: Interest) -> Packet:
-    """A packet with a pod at one end at least, in a family some pod has.
+    """A packet with a pod at one end, or a host at both where host endpoints stand, in a family some pod has.
 
     The other end is a pod, a host, or an address at the edge of something a policy names.
     """
@@ -117,6 +124,8 @@ def packet(choices: Choices, about: Interest) -> Packet:
     crowd = [about.pods[family]] * 3 + [about.named[family]] * 2 + [about.hosts[family]]
     peer = choices.pick(choices.pick([group for group in crowd if group]))
     source, destination = (peer, pod) if choices.chance(50) else (pod, peer)
+    if about.guarded and about.hosts[family] and choices.chance(40):
+        source, destination = choices.pick(about.hosts[family]), choices.pick(about.hosts[family])
     protocol = choices.pick(_PROTOCOLS) or (1 if family == 4 else 58)
     if protocol in (1, 58):
         return Packet(

@@ -12,7 +12,7 @@ from reference.program.cluster_policies import ClusterPolicy
 from reference.program.rewriting import policy_selector
 from reference.program.rules import NumberedRule, compile_rules
 from reference.program.sets import SetSpec
-from reference.program.types import FlowDirection, PolicyProgram
+from reference.program.types import FlowDirection, Match, PolicyProgram, ProgramRule
 from reference.resources import (
     GlobalNetworkPolicy,
     KubernetesAdminNetworkPolicy,
@@ -28,6 +28,7 @@ from reference.selectors import Selector
 AnyPolicy = NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy | ClusterPolicy
 PROFILE_TIER = "__PROFILE__"
 DEFAULT_TIER = "default"
+_DENY_ALL = (ProgramRule(action="deny", index=-1, match=Match()),)
 EVERYWHERE = "AssumeNeededOnEveryNode"
 Variant = Literal["normal", "untracked", "pre_dnat"]  # the latter two speak to host endpoints only (POL-9, POL-10)
 
@@ -76,9 +77,13 @@ def compile_policy(policy: AnyPolicy) -> CompiledPolicy | None:
 
 
 def compile_profile(name: str, profile: Profile | None) -> CompiledPolicy:
-    """Compile a profile; one that does not exist is an empty stand-in (POL-16)."""
+    """Compile a profile; one that does not exist is a stand-in that denies all, whatever profiles follow (POL-16)."""
+    if profile is None:
+        return CompiledPolicy(
+            PolicyProgram(id=f"pro:{name}", tier=PROFILE_TIER, ingress=_DENY_ALL, egress=_DENY_ALL), {}
+        )
     sets: dict[str, SetSpec] = {}
-    ingress, egress = ((), ()) if profile is None else (profile.spec.ingress, profile.spec.egress)
+    ingress, egress = profile.spec.ingress, profile.spec.egress
     program = PolicyProgram(
         id=f"pro:{name}",
         tier=PROFILE_TIER,
