@@ -25,6 +25,7 @@ from reference.program.types import Match, NodeProgram
 LASTING = ("flows", "fragments", "drops", "traces", "filters")  # maps that outlive their object when it must grow
 SMALLEST = {"code": 1 << 14, "policies": 1 << 13, "wide": 1 << 13, "members": 1 << 16, "endpoints": 1 << 12}
 LARGEST = 1 << 24
+WORKLOAD_PREFIX = "cali"
 _INSTRUCTIONS_PER_RULE = 8
 _DECIDING_PARTS = ("node", "sets", "policies", "walks", "endpoints", "nat_sources", "pools", "to_host")
 _OF_HOST_ENDPOINTS = ("failsafes", "open_ports")  # they say nothing where there are no host endpoints
@@ -71,7 +72,9 @@ class EbpfDataplane:
         if self._is_new(program, wanted):
             self._bring(program, wanted)
             self._tables.flip(tracing=self._traces.are_on)
-        members = self._attach(wanted, program)
+        members = self._attach(
+            {name: index for name, index in there.items() if name.startswith(WORKLOAD_PREFIX)}, program
+        )
         return Applied(self._tables.operations + members, self._tables.bytes)
 
     def _is_new(self, program: NodeProgram, wanted: Mapping[str, int]) -> bool:
@@ -115,7 +118,7 @@ class EbpfDataplane:
         former.close()
 
     def _attach(self, wanted: Mapping[str, int], program: NodeProgram) -> int:
-        """Programs first, then the guard lets go of what carries them."""
+        """Every workload interface, also one that no endpoint has (POL-19); then the guard lets go of them."""
         fresh = {name: index for name, index in wanted.items() if self._attached.get(name) != index}
         self._attachments.attach(fresh, self._object.programs)
         for name, index in fresh.items():
