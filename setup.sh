@@ -9,6 +9,8 @@ packages=(
     nftables       # the nft command and libnftables: the nftables dataplane
     libnftables1
     mininet        # mnexec, which starts Mininet's hosts
+    iptables       # iptables-restore and -save, legacy and nft variants: the iptables dataplane
+    ipset          # the sets of the iptables dataplane
     bridge-utils   # brctl, which Mininet's LinuxBridge calls
     iproute2       # ip, which Mininet calls
     iputils-ping   # ping, for `muslin exec`

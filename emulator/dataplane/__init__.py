@@ -21,5 +21,7 @@ def _made_by(module: str, name: str) -> Callable[[], Dataplane]:
 DATAPLANES: Mapping[str, Callable[[], Dataplane]] = {
     "nftables": _made_by("emulator.dataplane.nftables.dataplane", "NftablesDataplane"),
     "ebpf": _made_by("emulator.dataplane.ebpf.dataplane", "EbpfDataplane"),
+    "iptables": _made_by("emulator.dataplane.iptables.dataplane", "IptablesDataplane"),
+    "iptables-legacy": _made_by("emulator.dataplane.iptables.dataplane", "LegacyIptablesDataplane"),
 }
 """Each is made in a thread that lives in the node's network namespace."""

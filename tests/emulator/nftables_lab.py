@@ -1,4 +1,4 @@
-"""A node with three pods and an outside host, made by hand, for live tests of the nftables dataplane.
+"""A node with three pods and an outside host, made by hand, for live tests of dataplanes.
 
 The sandbox's own network namespace is the node. Real sockets send; an outcome is "allowed", when the destination got
 the packet, or the words of the rule that dropped it.
@@ -14,9 +14,8 @@ import time
 from immutables import Map
 
 from emulator import sysctl
-from emulator.dataplane.nftables.dataplane import NftablesDataplane
+from emulator.dataplane import DATAPLANES
 from emulator.namespaces import create, entered, here
-from emulator.nflog import DropListener
 from reference.program.types import (
     EndpointProgram,
     IPSet,
@@ -115,7 +114,7 @@ def ports(base, *members):
 class Lab:
     """The node and what hangs on it. `hosts`: 1, 2, 3 the pods, "out" the host outside, "node" the node."""
 
-    def __init__(self):
+    def __init__(self, dataplane="nftables"):
         self.hosts = {"node": here()}
         self.echoes = itertools.count(1)  # a flow of its own for each message
         sysctl.write(
@@ -126,8 +125,8 @@ class Lab:
         for number in (1, 2, 3):
             self._pod(number)
         self._outside()
-        self.dataplane = NftablesDataplane()
-        self.drops = DropListener("node-1", self.dataplane)
+        self.dataplane = DATAPLANES[dataplane]()
+        self.drops = self.dataplane.drops("node-1")
 
     def _pod(self, n):
         pod = self.hosts[n] = create(f"pod{n}")

@@ -1,4 +1,4 @@
-"""The nftables dataplane against real packets: what is allowed arrives, what is denied is told with its rule."""
+"""Dataplanes against real packets: what is allowed arrives, what is denied is told with its rule, on each of them."""
 
 import subprocess
 import sys
@@ -14,9 +14,15 @@ from nftables_lab import Lab, nets, policy, ports, program, rule
 pytestmark = pytest.mark.live
 
 
-def matches():
+@pytest.fixture(params=["nftables", "iptables", "iptables-legacy"])
+def dataplane(request):
+    """Whoever implements the contract runs these tests."""
+    return request.param
+
+
+def matches(dataplane):
     """One rule at a time on the ingress of every pod: who gets through to pod 2."""
-    lab = Lab()
+    lab = Lab(dataplane)
     found = {}
     for number, (match, attempts) in enumerate(MATCHES):
         rules = [rule("allow", 0, **match), rule("deny", 1)]
@@ -99,14 +105,14 @@ WANTED = [
 ]  # fmt: skip
 
 
-def test_every_kind_of_match_decides_real_packets(sandboxed):
+def test_every_kind_of_match_decides_real_packets(sandboxed, dataplane):
     """Each match lets through exactly what it says; every denial arrives as a drop that names the rule."""
-    assert sandboxed(matches) == {str(number): wanted for number, wanted in enumerate(WANTED)}
+    assert sandboxed(matches, dataplane) == {str(number): wanted for number, wanted in enumerate(WANTED)}
 
 
-def walk():
+def walk(dataplane):
     """Tiers, pass, log, end of tier, profiles."""
-    lab = Lab()
+    lab = Lab(dataplane)
     tiers = [
         ("admin", "pass", ["gnp:guard"]),
         ("team", "deny", ["np:shop/a", "np:shop/b"]),
@@ -142,9 +148,9 @@ def walk():
     return found
 
 
-def test_the_walk(sandboxed):
+def test_the_walk(sandboxed, dataplane):
     """POL-12 … POL-15: tiers in order, pass leaves the tier, its end denies unless it passes, then profiles."""
-    assert sandboxed(walk) == {
+    assert sandboxed(walk, dataplane) == {
         "80": "allowed",
         "81": "allowed",
         "82": "deny by rule 2 of gnp:guard (ingress, tier admin) at cali2",
@@ -158,9 +164,9 @@ def test_the_walk(sandboxed):
     }
 
 
-def guards():
+def guards(dataplane):
     """Spoofing, unknown interfaces, pod to host, host to pod, hosts beyond."""
-    lab = Lab()
+    lab = Lab(dataplane)
     lab.apply(program(ingress=[("default", "deny", ["np:shop/none"])], policies=[policy("np:shop/none")]))
     found = {f"host to pod {family}": lab.tcp("node", 2, 80, family) for family in (4, 6)}
     found["outside to pod"] = lab.tcp("out", 2, 80)
@@ -190,7 +196,7 @@ def spoof(lab, address):
     return address.partition("/")[0]
 
 
-def test_guards(sandboxed):
+def test_guards(sandboxed, dataplane):
     """CT-1, CT-5, HEP-12, POL-19: what no policy decides, in both families; neighbour discovery works."""
     both = {
         "pod to host": "to host (egress) at cali1",
@@ -201,7 +207,7 @@ def test_guards(sandboxed):
         "host to pod": "allowed",
         "spoofed": "spoofed (egress) at cali1",
     }
-    assert sandboxed(guards) == {
+    assert sandboxed(guards, dataplane) == {
         **{f"{name} {family}": said for name, said in both.items() for family in (4, 6)},
         "unknown pod": "unknown interface (egress) at cali3",
         "outside to pod": "deny by end of tier (ingress, tier default) at cali2",
@@ -209,11 +215,11 @@ def test_guards(sandboxed):
     }
 
 
-def established():
+def established(dataplane):
     """An open connection while policy turns against it, and a segment of none."""
     import socket
 
-    lab = Lab()
+    lab = Lab(dataplane)
     lab.apply(program())
     with (
         lab.socket_in(2, socket.AF_INET, socket.SOCK_STREAM) as server,
@@ -241,20 +247,20 @@ def established():
     return {"old": said, "new": new, "invalid": invalid}
 
 
-def test_connections_outlive_policy(sandboxed):
+def test_connections_outlive_policy(sandboxed, dataplane):
     """CT-2: an established flow is never cut by a policy; a new one is denied; a segment of no flow is invalid."""
-    assert sandboxed(established) == {
+    assert sandboxed(established, dataplane) == {
         "old": "still here",
         "new": "deny by end of tier (ingress, tier default) at cali2",
         "invalid": "invalid (egress) at cali1",
     }
 
 
-def masquerade():
+def masquerade(dataplane):
     """Who an outside host and a pod see."""
     import socket
 
-    lab = Lab()
+    lab = Lab(dataplane)
     pools = frozenset({"10.0.0.0/24", "fd00::/64"})
     lab.apply(program(nat_sources=pools, pools=pools))
     found = {}
@@ -271,14 +277,19 @@ def masquerade():
     return found
 
 
-def test_masquerade_only_beyond_the_pools(sandboxed):
+def test_masquerade_only_beyond_the_pools(sandboxed, dataplane):
     """NAT-1: an address in no pool sees the node, a pod sees the pod."""
-    assert sandboxed(masquerade) == {"out 4": "192.0.2.1", "out 6": "2001:db8::1", "2 4": "10.0.0.1", "2 6": "fd00::1"}
+    assert sandboxed(masquerade, dataplane) == {
+        "out 4": "192.0.2.1",
+        "out 6": "2001:db8::1",
+        "2 4": "10.0.0.1",
+        "2 6": "fd00::1",
+    }
 
 
-def counts():
+def counts(dataplane):
     """Counters after known packets, summed over the kernel rules of one user's rule."""
-    lab = Lab()
+    lab = Lab(dataplane)
     rules = [rule("log", 0), rule("allow", 1, protocol=6, source_sets=("nclients",)), rule("deny", 2)]
     members = nets("nclients", "10.0.0.1/32", "fd00::1/128")
     lab.apply(
@@ -291,9 +302,9 @@ def counts():
     return {words: number for words, number in counted.items() if "np:shop/web" in words}
 
 
-def test_counters_of_rules(sandboxed):
+def test_counters_of_rules(sandboxed, dataplane):
     """A user's rule has counted each packet it matched once, whatever family."""
-    assert sandboxed(counts) == {
+    assert sandboxed(counts, dataplane) == {
         "log by rule 0 of np:shop/web (ingress, tier default)": 3,
         "allow by rule 1 of np:shop/web (ingress, tier default)": 2,
         "deny by rule 2 of np:shop/web (ingress, tier default)": 1,

@@ -1,0 +1,130 @@
+"""From policies and walks to chains. Pure; a chain is a function of its part and the family alone.
+
+Marks carry a policy's word back to the walk: a chain that allows sets ACCEPT and returns, one that passes sets PASS
+and returns (IPT-3). All other mark bits are left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from emulator.dataplane.contract import Guard, RuleRef
+from emulator.dataplane.iptables.matching import Needs, conditions
+from emulator.dataplane.iptables.names import PROFILE_TIER, group_chain, log_prefix, policy_chain, walk_chain
+from emulator.dataplane.iptables.parts import Chain, Rule
+from emulator.dataplane.nftables.chains import GROUPED_ABOVE, group
+from emulator.nflog import DENY_GROUP, LOG_GROUP
+from reference.endpoints import Family
+from reference.program.types import FlowDirection, PolicyProgram, ProgramRule, TierStep, Walk
+
+ACCEPT_MARK, PASS_MARK = 0x10000, 0x20000
+SNAPLEN = 128  # enough for an IPv6 header with options and the transport's
+
+_UNDECIDED = f"-m mark ! --mark {PASS_MARK:#x}/{PASS_MARK:#x}"
+_RETURN_IF_ACCEPTED = Rule(f"-m mark --mark {ACCEPT_MARK:#x}/{ACCEPT_MARK:#x} -j RETURN", "accepted")
+_RETURN_IF_DECIDED = Rule(f"-m mark ! --mark 0x0/{ACCEPT_MARK | PASS_MARK:#x} -j RETURN", "accepted or passed")
+
+
+def policy_chains(policy: PolicyProgram, family: Family) -> tuple[Chain, Chain]:
+    """The ingress and the egress chain of a policy or profile."""
+    return (
+        _policy_chain(policy, "ingress", policy.ingress, family),
+        _policy_chain(policy, "egress", policy.egress, family),
+    )
+
+
+def _policy_chain(
+    policy: PolicyProgram, direction: FlowDirection, rules: tuple[ProgramRule, ...], family: Family
+) -> Chain:
+    needs = Needs(family)
+    written: list[Rule] = []
+    for rule in rules:
+        ref = RuleRef(tier=policy.tier, policy=policy.id, direction=direction, rule=rule.index, action=rule.action)
+        for matching in conditions(rule.match, needs):
+            written.extend(_acting(matching, ref))
+    return Chain(
+        name=policy_chain(policy.id, direction),
+        rules=tuple(written),
+        lookups=frozenset(needs.lookups),
+        literals=frozenset(needs.literals),
+    )
+
+
+def _acting(matching: str, ref: RuleRef) -> Iterator[Rule]:
+    """A matching rule and what it does (POL-12, POL-20); the kernel rule that counts bears the reference."""
+    if ref.action == "deny":
+        yield from deny(matching, ref)
+    elif ref.action == "log":
+        yield Rule(_join(matching, _nflog(LOG_GROUP, ref)), str(ref), ref)
+    else:
+        mark, decided = (ACCEPT_MARK, "accepted") if ref.action == "allow" else (PASS_MARK, "passed")
+        yield Rule(_join(matching, f"-j MARK --set-xmark {mark:#x}/{mark:#x}"), str(ref), ref)
+        yield Rule(f"-m mark --mark {mark:#x}/{mark:#x} -j RETURN", decided)
+
+
+def deny(matching: str, ref: RuleRef) -> tuple[Rule, Rule]:
+    """Tell the listeners which rule it was, then drop and count."""
+    return Rule(_join(matching, _nflog(DENY_GROUP, ref)), "tell"), Rule(_join(matching, "-j DROP"), str(ref), ref)
+
+
+def _nflog(group_number: int, ref: RuleRef) -> str:
+    return f'-j NFLOG --nflog-group {group_number} --nflog-size {SNAPLEN} --nflog-prefix "{log_prefix(ref)}"'
+
+
+def guard_rules(matching: str, guard: Guard, direction: FlowDirection) -> tuple[Rule, Rule]:
+    """A fixed denial of the dataplane."""
+    tier = PROFILE_TIER if guard == "no profile matched" else ""
+    return deny(matching, RuleRef(tier=tier, direction=direction, guard=guard))
+
+
+def walk_to_chain(walk: Walk) -> Chain:
+    """The way of a packet through tiers and profiles; returning from the chain means accepted (POL-12 … POL-15)."""
+    rules = [Rule(f"-j MARK --set-xmark 0x0/{ACCEPT_MARK | PASS_MARK:#x}", "a walk begins: nothing decided")]
+    direct = {policy_chain(profile, walk.direction) for profile in walk.profiles}
+    groups: list[Chain] = []
+    for number, tier in enumerate(walk.tiers):
+        if number:
+            rules.append(Rule(f"-j MARK --set-xmark 0x0/{PASS_MARK:#x}", f"tier {tier.tier} begins"))
+        if len(tier.policies) > GROUPED_ABOVE:
+            made = [_group(some, walk.direction) for some in group(tier.policies)]
+            groups.extend(made)
+            steps = [(chain.name, f"{len(chain.jumps)} policies") for chain in made]
+        else:
+            steps = [(policy_chain(policy, walk.direction), policy) for policy in tier.policies]
+            direct.update(name for name, _ in steps)
+        rules.extend(_tier(tier, steps, walk.direction))
+    for profile in walk.profiles:
+        rules.append(Rule(f"-j {policy_chain(profile, walk.direction)}", f"profile {profile}"))
+        rules.append(_RETURN_IF_ACCEPTED)
+    rules.extend(guard_rules("", "no profile matched", walk.direction))
+    name = walk_chain(walk.id, walk.direction)
+    return Chain(name=name, rules=tuple(rules), jumps=frozenset(direct), groups=tuple(groups))
+
+
+def _tier(tier: TierStep, steps: list[tuple[str, str]], direction: FlowDirection) -> Iterator[Rule]:
+    """A tier: its policies until one decides or passes, then its default action if none passed (POL-13)."""
+    undecided = ""
+    for chain, words in steps:
+        yield Rule(_join(undecided, f"-j {chain}"), f"tier {tier.tier}: {words}")
+        yield _RETURN_IF_ACCEPTED
+        undecided = _UNDECIDED
+    if tier.default_action == "deny" and tier.policies:
+        # FL-6: the end of a tier names the last policy of the tier as its trigger.
+        ref = RuleRef(tier=tier.tier, policy=tier.policies[-1], direction=direction, rule=-1, action="deny")
+        yield from deny(undecided, ref)
+
+
+@lru_cache(maxsize=4096)
+def _group(policies: tuple[str, ...], direction: FlowDirection) -> Chain:
+    """A chain that goes through some policies of a tier until one decides (POL-21's idea, whatever the selectors)."""
+    rules = []
+    for policy in policies:
+        rules.append(Rule(f"-j {policy_chain(policy, direction)}", policy))
+        rules.append(_RETURN_IF_DECIDED)
+    jumps = frozenset(policy_chain(policy, direction) for policy in policies)
+    return Chain(name=group_chain(policies, direction), rules=tuple(rules), jumps=jumps)
+
+
+def _join(matching: str, action: str) -> str:
+    return f"{matching} {action}" if matching else action

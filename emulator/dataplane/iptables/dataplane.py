@@ -1,0 +1,210 @@
+"""The iptables dataplane: keeps what the kernel holds, sends what differs, reads back and counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from emulator.dataplane.contract import Applied, Counter, RuleRef
+from emulator.dataplane.iptables.base import HOOKS, dispatch_chains, static_chains
+from emulator.dataplane.iptables.commands import CommandError, Commands, Variant
+from emulator.dataplane.iptables.kernel import Kernel, SavedRule, parse, saved_chains, saved_rules
+from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, log_prefix
+from emulator.dataplane.iptables.parts import TABLES, Chain
+from emulator.dataplane.iptables.plan import Plan, Programmed, plan
+from emulator.dataplane.iptables.trace import LegacyTrace, NftTrace
+from emulator.nflog import DENY_GROUP, LOG_GROUP, DropListener
+from reference.endpoints import Family
+from reference.errors import EnvironmentLacksError
+from reference.packet import Packet
+from reference.program.types import NodeProgram
+
+FAMILIES: tuple[Family, Family] = (4, 6)
+_OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+) ?')
+_TAG = re.compile(r"(--match-set cali[46])[01]")
+
+
+class IptablesDataplane:
+    """Makes the kernel of the network namespace it was made in be a program, by one variant of iptables."""
+
+    deny_group = DENY_GROUP  # NFLOG groups of this dataplane's drops and of its Log rules
+    log_group = LOG_GROUP
+
+    def __init__(self, variant: Variant = "nft") -> None:
+        """Find the programs. Nothing is sent before the first `apply`.
+
+        Raises:
+            EnvironmentLacksError: iptables or ipset is not installed.
+        """
+        self.name = "iptables" if variant == "nft" else f"iptables-{variant}"
+        self._variant: Variant = variant
+        self._commands = Commands(variant)
+        self._programmed: dict[Family, Programmed] = {}
+        self._refs: dict[str, RuleRef] = {}
+        for family in FAMILIES:
+            self._remember((*static_chains(family, "drop"), *dispatch_chains(())))
+
+    def apply(self, program: NodeProgram) -> Applied:
+        """Make the kernel be `program`, sending only what differs (DP-1, invariant 28).
+
+        The first apply, and one that finds the kernel changed by others, reads back what is there and converges.
+
+        Raises:
+            EnvironmentLacksError: the kernel or iptables cannot express something.
+        """
+        if program.host_endpoints:
+            raise EnvironmentLacksError(
+                f"node {program.node}: the {self.name} dataplane has no host endpoints yet "
+                f"(found one for interface {min(program.host_endpoints)}); use the nftables dataplane"
+            )
+        if self._programmed:
+            try:
+                return self._send(program, self._programmed)
+            except CommandError:
+                self._programmed = {}
+        try:
+            return self._send(program, self._read())
+        except CommandError as error:
+            raise EnvironmentLacksError(
+                f"node {program.node}: {error}. Run `muslin doctor` to see what this kernel can do"
+            ) from error
+
+    def _read(self) -> dict[Family, Programmed]:
+        """What the kernel holds, as far as it is ours, with no notion of why."""
+        sets = self._commands.save_sets()
+        return {family: Programmed(kernel=self._kernel(family, sets)) for family in FAMILIES}
+
+    def _kernel(self, family: Family, sets: str) -> Kernel:
+        return parse(family, self._commands.save(family), sets)
+
+    def _send(self, program: NodeProgram, have: Mapping[Family, Programmed]) -> Applied:
+        plans = {family: plan(have[family], program, family) for family in FAMILIES}
+        before = [line for made in plans.values() for line in made.sets_before]
+        after = [line for made in plans.values() for line in made.sets_after]
+        rules = {family: made.rules for family, made in plans.items() if made.rules}
+        for made in plans.values():
+            self._remember(made.rewritten)
+        self._programmed = {}  # unknown while commands are under way
+        if before and rules:
+            self._commands.restore_sets(before)
+            before = []
+        for family, lines in rules.items():
+            self._commands.restore(family, lines)
+        if before or after:
+            self._commands.restore_sets([*before, *after])
+        if destroyed := [name for made in plans.values() for name in made.destroyed]:
+            self._commands.destroy_sets(destroyed)
+        self._programmed = {family: made.result for family, made in plans.items()}
+        return _applied(plans.values())
+
+    def _remember(self, chains: Iterable[Chain]) -> None:
+        """Tokens are kept when rules go: a drop may be reported after the rule that caused it was replaced."""
+        for chain in chains:
+            for rule in chain.rules:
+                if rule.ref is not None:
+                    self._refs[log_prefix(rule.ref)] = rule.ref
+
+    def drops(self, node: str) -> DropListener:
+        """Listen to this dataplane's NFLOG group."""
+        return DropListener(node, self, self.deny_group)
+
+    def rule_of(self, prefix: str) -> RuleRef | None:
+        """The rule a dropped or logged packet's prefix stands for; None if it is not ours."""
+        return self._refs.get(prefix)
+
+    def chain_rules(self, family: Family, chain: str) -> tuple[RuleRef | None, ...]:
+        """What each rule of a chain stands for, in order; empty for a chain that is not ours."""
+        found = self._programmed[family].chain(chain) if family in self._programmed else None
+        return tuple(rule.ref for rule in found.rules) if found else ()
+
+    def saved(self, family: Family) -> Iterator[tuple[SavedRule, int, RuleRef | None]]:
+        """(rule, its number in the chain from 1, what it stands for) of every rule of ours in the kernel."""
+        position: dict[str, int] = {}
+        for rule in saved_rules(self._commands.save(family, counters=True)):
+            if rule.chain.startswith(CHAIN_PREFIX):
+                at = position[rule.chain] = position.get(rule.chain, 0) + 1
+                refs = self.chain_rules(family, rule.chain)
+                yield rule, at, refs[at - 1] if at <= len(refs) else None
+
+    def counters(self) -> Mapping[RuleRef, Counter]:
+        """Packets and bytes each rule matched since it was programmed; kernel rules of one user's rule are summed."""
+        found: dict[RuleRef, Counter] = {}
+        for family in FAMILIES:
+            for rule, _, ref in self.saved(family):
+                if ref is not None:
+                    known = found.get(ref, Counter(0, 0))
+                    found[ref] = Counter(known.packets + rule.packets, known.bytes + rule.bytes)
+        return found
+
+    def read_back(self) -> Mapping[str, object]:
+        """Our chains and sets as the save commands list them, without counts, hashes and turns."""
+        found: dict[str, object] = {}
+        sets = self._commands.save_sets()
+        for family in FAMILIES:
+            saved = self._commands.save(family)
+            kernel = parse(family, saved, sets)
+            chains: dict[str, list[str]] = {name: [] for name in kernel.chains}
+            hooks: dict[str, list[str]] = {}
+            for rule in saved_rules(saved):
+                if rule.chain in chains:
+                    chains[rule.chain].append(_TAG.sub(r"\g<1>0", _OUR_COMMENT.sub("", rule.text)))
+                elif rule.hash:
+                    hooks.setdefault(f"{rule.table} {rule.chain}", []).append(_OUR_COMMENT.sub("", rule.text))
+            if chains or hooks or kernel.sets or kernel.strays:
+                found[f"ipv{family}"] = {
+                    "chains": dict(sorted(chains.items())),
+                    "hooks": dict(sorted(hooks.items())),
+                    "sets": {name: [some.type, sorted(some.members)] for name, some in sorted(kernel.sets.items())},
+                    "left over": sorted(kernel.strays),
+                }
+        return found
+
+    def trace(self, node: str, packet: Packet) -> LegacyTrace | NftTrace:
+        """Begin to trace packets like `packet`, whatever their source port."""
+        made = LegacyTrace if self._variant == "legacy" else NftTrace
+        return made(node, self, self._commands, packet)
+
+    def clean(self) -> None:
+        """Remove our chains, the jumps to them and our sets, and nothing else."""
+        for family in FAMILIES:
+            saved = self._commands.save(family)
+            kernel = parse(family, saved, "")
+            ours = [(table, chain) for table, chain in saved_chains(saved) if chain.startswith(CHAIN_PREFIX)]
+            lines: list[str] = []
+            for table in TABLES:
+                body = [
+                    f"-D {base} {at}"
+                    for hooked, base, _ in HOOKS
+                    for at, found in reversed(list(enumerate(kernel.hooks[hooked, base], 1)))
+                    if hooked == table and found
+                ]
+                body += [f"{verb} {chain}" for verb in ("-F", "-X") for place, chain in ours if place == table]
+                if body:
+                    lines += [f"*{table}", *body, "COMMIT"]
+            if lines:
+                self._commands.restore(family, lines)
+        created = (line.split(" ")[1] for line in self._commands.save_sets().splitlines() if line.startswith("create"))
+        if names := [name for name in created if OWN_SET.match(name)]:
+            self._commands.destroy_sets(names)
+        self._programmed = {}
+
+    def close(self) -> None:
+        """Nothing is held open; what is programmed stays."""
+
+
+def _applied(plans: Iterable[Plan]) -> Applied:
+    made = list(plans)
+    lines = [line for one in made for line in (*one.sets_before, *one.rules, *one.sets_after, *one.destroyed)]
+    return Applied(len(lines), sum(len(line) + 1 for line in lines))
+
+
+class LegacyIptablesDataplane(IptablesDataplane):
+    """The legacy variant: tables of x_tables instead of nf_tables."""
+
+    def __init__(self) -> None:
+        """Find the programs. Nothing is sent before the first `apply`.
+
+        Raises:
+            EnvironmentLacksError: iptables or ipset is not installed.
+        """
+        super().__init__("legacy")

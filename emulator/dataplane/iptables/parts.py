@@ -1,0 +1,54 @@
+"""What the tables are made of: sets with their members, chains with their rules as text. Plain data. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from emulator.dataplane.contract import RuleRef
+
+Table = Literal["raw", "filter", "nat"]
+TABLES: tuple[Table, ...] = ("raw", "filter", "nat")
+SetType = Literal["hash:net", "hash:ip,port", "hash:net,iface"]
+Side = Literal["src", "dst"]
+
+
+class SetSpec(msgspec.Struct, frozen=True):
+    """A set, by its first name (the other one differs in a digit: `names.flipped`); its members are kept apart."""
+
+    name: str
+    type: SetType
+
+
+Content = tuple[SetSpec, frozenset[str]]
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One kernel rule without its chain. `ref` is what it stands for and counts; None for plumbing."""
+
+    text: str
+    comment: str
+    ref: RuleRef | None = None
+
+
+class Chain(msgspec.Struct, frozen=True, kw_only=True):
+    """A chain with everything its rules refer to.
+
+    `lookups` are the sets its rules read, by the side they read; they must exist and are filled by others. `literals`
+    exist because of the rules, with these very members, and `groups` because of jumps to them; `jumps` are those to
+    chains that parts of the program are behind.
+    """
+
+    name: str
+    table: Table = "filter"
+    rules: tuple[Rule, ...] = ()
+    lookups: frozenset[tuple[SetSpec, Side]] = frozenset()
+    literals: frozenset[tuple[SetSpec, frozenset[str]]] = frozenset()
+    jumps: frozenset[str] = frozenset()
+    groups: tuple[Chain, ...] = ()
+
+    @property
+    def set_names(self) -> frozenset[str]:
+        """The names of all sets its rules read."""
+        return frozenset(spec.name for spec, _ in self.lookups)

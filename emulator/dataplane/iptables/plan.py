@@ -1,0 +1,405 @@
+"""From what one family's kernel holds to what it must hold: the steps of an apply. Pure.
+
+A table is replaced at once by one restore, a set's member is added or removed at once, and nothing else is atomic. So
+that no packet meets a mixture of two programs (DP-1):
+
+- a set that rules read changes in place only if it is the only thing that changes; otherwise a second set is filled
+  beside it, under its other name, and the rules that read it go over to that one together with all other rules;
+- addresses a pod loses are taken from the anti-spoofing set before the rules change, those it gains are added after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+import msgspec
+from immutables import Map, MapMutation
+
+from emulator.dataplane.iptables.base import (
+    HOOKS,
+    dispatch_chains,
+    nat_sources_set,
+    pools_set,
+    sources_set,
+    static_chains,
+)
+from emulator.dataplane.iptables.chains import policy_chains, walk_to_chain
+from emulator.dataplane.iptables.kernel import (
+    Kernel,
+    KernelChain,
+    KernelSet,
+    common,
+    hook_rule,
+    kernel_member,
+    written,
+)
+from emulator.dataplane.iptables.matching import storable
+from emulator.dataplane.iptables.names import policy_chain, set_name, tagged, walk_chain
+from emulator.dataplane.iptables.parts import TABLES, Chain, Content, SetSpec, SetType, Table
+from emulator.dataplane.nftables.plan import DIRECTIONS, differing
+from reference.endpoints import Family
+from reference.program.types import IPSet, NodeProgram, Walk
+
+K = TypeVar("K")
+MAX_MEMBERS = 1 << 20
+_KINDS: dict[str, SetType] = {"nets": "hash:net", "ports": "hash:ip,port"}
+_FAMILY_NAMES: dict[Family, str] = {4: "inet", 6: "inet6"}
+_NOTHING: frozenset[str] = frozenset()
+
+
+class Programmed(msgspec.Struct, frozen=True):
+    """What an apply left in the kernel, and why each thing is there.
+
+    A chain exists when a part is behind it or a rule jumps to it (then it is a group of policies, or empty: POL-16);
+    a set exists when the program has it or a rule reads it (then it is a literal, or empty).
+    """
+
+    chains: Map[str, Chain] = Map()  # of the parts of the program, and the fixed ones
+    groups: Map[str, Chain] = Map()  # that walks bring along
+    jumps: Map[str, int] = Map()  # how many chains jump to a chain
+    sets: Map[str, Content] = Map()  # the program's, and the fixed ones
+    needed: Map[str, Content] = Map()  # what rules read, as they need it
+    reads: Map[tuple[str, str], int] = Map()  # how many chains read a set on a side
+    program: NodeProgram | None = None
+    kernel: Kernel = Kernel()
+
+    def chain(self, name: str) -> Chain | None:
+        """A chain of the kernel; None if there is none of this name."""
+        found = self.chains.get(name) or self.groups.get(name)
+        return found or (Chain(name=name) if name in self.jumps else None)
+
+    def content(self, name: str) -> Content | None:
+        """A set with its members; None if there is none of this name. Only the program knows members."""
+        return self.sets.get(name) or self.needed.get(name)
+
+    def sides(self, name: str) -> tuple[str, ...]:
+        """The sides of a packet on which the kernel's rules read a set."""
+        read = self.kernel.reads if self.program is None else self.reads
+        return tuple(side for side in ("src", "dst") if (name, side) in read)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The steps of an apply in order, each as the lines of one command, and what they lead to."""
+
+    sets_before: tuple[str, ...]  # ipset restore
+    rules: tuple[str, ...]  # iptables-restore --noflush
+    sets_after: tuple[str, ...]  # ipset restore
+    destroyed: tuple[str, ...]  # sets to destroy once the tables have let go of them
+    result: Programmed
+    rewritten: tuple[Chain, ...]  # the chains whose rules were sent
+
+    @property
+    def operations(self) -> int:
+        """How many lines it sends."""
+        return len(self.sets_before) + len(self.rules) + len(self.sets_after) + len(self.destroyed)
+
+
+def plan(before: Programmed, program: NodeProgram, family: Family) -> Plan:
+    """What turns `before` into `program`; nothing if it is there already (invariant 28).
+
+    `before` without a program is a kernel read back: everything in it is compared.
+    """
+    if before.program is program:
+        return Plan((), (), (), (), before, ())
+    draft = _Draft(before, family)
+    draft.take_chains(before.program or _no_program(program.node), program, first=before.program is None)
+    draft.take_sets(before.program, program)
+    after = draft.finish(program)
+    everything = before.program is None
+    chains = dict.fromkeys([*draft.touched_chains, *(before.kernel.chains if everything else ())])
+    sets = dict.fromkeys([*draft.touched_sets, *(before.kernel.sets if everything else ())])
+    return _Steps(before, after, family).plan(chains, sets)
+
+
+def _no_program(node: str) -> NodeProgram:
+    return NodeProgram(node=node, seq=0, sets=Map(), policies=Map(), walks=Map(), endpoints=Map())
+
+
+class _Draft:
+    """A `Programmed` in the making, and the names of everything its changes concern, in order."""
+
+    def __init__(self, before: Programmed, family: Family) -> None:
+        self._before, self._family = before, family
+        self._chains, self._groups, self._jumps = before.chains.mutate(), before.groups.mutate(), before.jumps.mutate()
+        self._sets, self._needed, self._reads = before.sets.mutate(), before.needed.mutate(), before.reads.mutate()
+        self.touched_chains: dict[str, None] = {}
+        self.touched_sets: dict[str, None] = {}
+
+    def finish(self, program: NodeProgram) -> Programmed:
+        return Programmed(
+            chains=self._chains.finish(),
+            groups=self._groups.finish(),
+            jumps=self._jumps.finish(),
+            sets=self._sets.finish(),
+            needed=self._needed.finish(),
+            reads=self._reads.finish(),
+            program=program,
+            kernel=self._before.kernel,
+        )
+
+    def take_chains(self, old: NodeProgram, new: NodeProgram, *, first: bool) -> None:
+        """Put the chains of changed parts in place of the old ones."""
+        for policy_id, _, policy in differing(old.policies, new.policies):
+            names = [policy_chain(policy_id, direction) for direction in DIRECTIONS]
+            self._replace(names, policy_chains(policy, self._family) if policy else ())
+        for _, old_walk, walk in differing(old.walks, new.walks):
+            self._replace(_walk_names(old_walk), (walk_to_chain(walk),) if walk else ())
+        if first or old.endpoints != new.endpoints:
+            dispatch = dispatch_chains(old.endpoints.values())
+            self._replace([chain.name for chain in dispatch], dispatch_chains(new.endpoints.values()))
+        if first or old.to_host != new.to_host:
+            static = static_chains(self._family, new.to_host)
+            self._replace([chain.name for chain in static], static)
+
+    def _replace(self, old: Iterable[str], new: Iterable[Chain]) -> None:
+        for name in old:
+            if name in self._chains:
+                self._count(self._chains.pop(name), -1)
+        for chain in new:
+            self._chains[chain.name] = chain
+            self._count(chain, 1)
+
+    def _count(self, chain: Chain, by: int) -> None:
+        """Note, or take back, what a chain refers to."""
+        self.touched_chains[chain.name] = None
+        for group in chain.groups:
+            self._count_group(group, by)
+        for name in chain.jumps:
+            self.touched_chains[name] = None
+            _add(self._jumps, name, by)
+        literals = {content[0]: content for content in chain.literals}
+        for spec, side in chain.lookups:
+            self.touched_sets[spec.name] = None
+            _add(self._reads, (spec.name, side), by)
+            if any((spec.name, either) in self._reads for either in ("src", "dst")):
+                self._needed[spec.name] = literals.get(spec, (spec, _NOTHING))
+            else:
+                self._needed.pop(spec.name, None)
+
+    def _count_group(self, group: Chain, by: int) -> None:
+        """A group is there while a walk jumps to it, and only then counts for what it refers to itself."""
+        now = _add(self._jumps, group.name, by)
+        if now == max(by, 0):
+            self._count(group, by)
+        if now:
+            self._groups[group.name] = group
+        else:
+            self._groups.pop(group.name, None)
+
+    def take_sets(self, old: NodeProgram | None, new: NodeProgram) -> None:
+        """Put the program's changed sets in place, and the fixed ones."""
+        for set_id, _, now in differing(old.sets if old else Map(), new.sets):
+            if set_id.endswith(str(self._family)):
+                self._put(set_name(set_id[:-1], self._family), _content(now, self._family) if now else None)
+        for spec, mine in _fixed_sets(new, self._family, old):
+            self._put(spec.name, (spec, mine))
+
+    def _put(self, name: str, content: Content | None) -> None:
+        self.touched_sets[name] = None
+        if content is None:
+            self._sets.pop(name, None)
+        else:
+            self._sets[name] = content
+
+
+def _walk_names(walk: Walk | None) -> list[str]:
+    return [walk_chain(walk.id, walk.direction)] if walk else []
+
+
+def _content(ip_set: IPSet, family: Family) -> Content:
+    spec = SetSpec(set_name(ip_set.id[:-1], family), _KINDS[ip_set.kind])
+    return spec, storable(ip_set.members) if ip_set.kind == "nets" else ip_set.members
+
+
+def _fixed_sets(new: NodeProgram, family: Family, old: NodeProgram | None) -> Iterator[tuple[SetSpec, frozenset[str]]]:
+    """The anti-spoofing set and those of natOutgoing, where they may have changed."""
+    if old is None or old.endpoints is not new.endpoints:
+        addresses = (
+            f"{address.partition('/')[0]},{endpoint.interface}"
+            for endpoint in new.endpoints.values()
+            for address in endpoint.addresses
+            if (":" in address) == (family == 6)
+        )
+        yield sources_set(family), frozenset(addresses)
+    if old is None or old.nat_sources != new.nat_sources:
+        yield nat_sources_set(family), storable(_of_family(new.nat_sources, family))
+    if old is None or old.pools != new.pools:
+        yield pools_set(family), storable(_of_family(new.pools, family))
+
+
+def _of_family(nets: frozenset[str], family: Family) -> frozenset[str]:
+    return frozenset(net for net in nets if (":" in net) == (family == 6))
+
+
+def _add(counts: MapMutation[K, int], key: K, by: int) -> int:
+    count = counts.get(key, 0) + by
+    if count:
+        counts[key] = count
+    else:
+        counts.pop(key, None)
+    return count
+
+
+class _Steps:
+    """The commands that lead from one `Programmed` to another."""
+
+    def __init__(self, before: Programmed, after: Programmed, family: Family) -> None:
+        self._before, self._after, self._family = before, after, family
+        self._kernel_sets, self._kernel_chains = before.kernel.sets, before.kernel.chains
+        self._unseen = {nat_sources_set(family).name, pools_set(family).name}  # change no verdict
+        self._sets_before: list[str] = []
+        self._sets_after: list[str] = []
+        self._destroyed: list[str] = list(before.kernel.strays)
+        self._rewritten: list[Chain] = []
+
+    def plan(self, chains: Mapping[str, None], sets: Mapping[str, None]) -> Plan:
+        """Every step, given the chains and sets that may differ."""
+        tags = self._tags()
+        differ = [name for name in chains if self._differs(name, tags)]
+        hooks = self._hooks() if self._before.program is None else {}
+        flipped = self._change_sets(sets, alone=not differ and not hooks)
+        if flipped:
+            tags = self._tags()
+            differ = list(dict.fromkeys([*differ, *self._readers(flipped)]))
+        rules = self._rules(differ, hooks, tags)
+        kernel = Kernel(chains=self._kernel_chains, sets=self._kernel_sets)
+        return Plan(
+            sets_before=tuple(self._sets_before),
+            rules=rules,
+            sets_after=tuple(self._sets_after),
+            destroyed=tuple(self._destroyed),
+            result=msgspec.structs.replace(self._after, kernel=kernel),
+            rewritten=tuple(self._rewritten),
+        )
+
+    def _tags(self) -> Map[str, str]:
+        """The digits of the sets under their second names."""
+        return Map({name: kernel_set.tag for name, kernel_set in self._kernel_sets.items() if kernel_set.tag != "0"})
+
+    def _differs(self, name: str, tags: Map[str, str]) -> bool:
+        have, want = self._kernel_chains.get(name), self._after.chain(name)
+        if have is None or want is None:
+            return not (have is None and want is None)
+        return have != KernelChain(want.table, tuple(found for found, _ in written(want, tags)))
+
+    def _readers(self, flipped: set[str]) -> Iterator[str]:
+        for chain in self._after.chains.values():
+            if any(spec.name in flipped for spec, _ in chain.lookups):
+                yield chain.name
+
+    def _hooks(self) -> dict[tuple[Table, str], list[str]]:
+        """Our jump first in each of the kernel's chains, once; everybody else's rules as they are (IPT-7)."""
+        found: dict[tuple[Table, str], list[str]] = {}
+        for table, base, target in HOOKS:
+            have = self._before.kernel.hooks.get((table, base), ())
+            wanted, line = hook_rule(table, base, target)
+            if have[:1] == (wanted,) and not any(have[1:]):
+                continue
+            places = [at for at, found_hash in enumerate(have, 1) if found_hash]
+            found[table, base] = [
+                f"-I {base} 1 {line}",
+                *(f"-D {base} {at + 1}" for at in reversed(places)),
+            ]
+        return found
+
+    def _change_sets(self, names: Iterable[str], *, alone: bool) -> set[str]:
+        """Create, fill, change and retire sets; the names of those that now go by their other name."""
+        changed = []
+        for name in names:
+            have, want = self._kernel_sets.get(name), self._after.content(name)
+            if want is None:
+                if have is not None:
+                    self._destroyed.append(tagged(name, have.tag))
+                    self._kernel_sets = self._kernel_sets.delete(name)
+            elif have is None:
+                self._create(name, want, "0")
+            elif name == sources_set(self._family).name:
+                self._change_sources(have, want)
+            elif name in self._unseen or not self._before.sides(name):
+                self._in_place(self._sets_after if name in self._unseen else self._sets_before, name, have, want)
+            elif (have.type, have.members) != (want[0].type, want[1]):
+                changed.append((name, have, want))
+        if alone and len(changed) == 1 and changed[0][1].type == changed[0][2][0].type:
+            self._change_alone(*changed[0])
+            return set()
+        for name, have, want in changed:
+            self._destroyed.append(tagged(name, have.tag))
+            self._create(name, want, "1" if have.tag == "0" else "0")
+        return {name for name, _, _ in changed}
+
+    def _create(self, name: str, want: Content, tag: str) -> None:
+        spec, members = want
+        self._make(self._sets_before, tagged(name, tag), spec.type, members)
+        self._kernel_sets = self._kernel_sets.set(name, KernelSet(tag, spec.type, members))
+
+    def _make(self, lines: list[str], name: str, kind: SetType, members: frozenset[str]) -> None:
+        if name in self._destroyed:  # left behind by an apply that ended half-way
+            self._destroyed.remove(name)
+            lines.append(f"destroy {name}")
+        lines.append(f"create {name} {kind} family {_FAMILY_NAMES[self._family]} maxelem {MAX_MEMBERS}")
+        lines.extend(f"add {name} {kernel_member(kind, member)}" for member in sorted(members))
+
+    def _change_sources(self, have: KernelSet, want: Content) -> None:
+        name = tagged(want[0].name, have.tag)
+        self._sets_before.extend(f"del {name} {member}" for member in sorted(have.members - want[1]))
+        self._sets_after.extend(f"add {name} {member}" for member in sorted(want[1] - have.members))
+        self._kernel_sets = self._kernel_sets.set(want[0].name, KernelSet(have.tag, have.type, want[1]))
+
+    def _in_place(self, lines: list[str], name: str, have: KernelSet, want: Content) -> None:
+        now = tagged(name, have.tag)
+        lines.extend(f"del {now} {kernel_member(have.type, member)}" for member in sorted(have.members - want[1]))
+        lines.extend(f"add {now} {kernel_member(have.type, member)}" for member in sorted(want[1] - have.members))
+        self._kernel_sets = self._kernel_sets.set(name, KernelSet(have.tag, have.type, want[1]))
+
+    def _change_alone(self, name: str, have: KernelSet, want: Content) -> None:
+        """Member by member where a packet is asked about one of them only; else all at once, by a swap (IPT-6)."""
+        if len(have.members ^ want[1]) == 1 or len(self._before.sides(name)) == 1:
+            self._in_place(self._sets_after, name, have, want)
+            return
+        now, temporary = tagged(name, have.tag), tagged(name, "t")
+        self._make(self._sets_after, temporary, have.type, want[1])
+        self._sets_after += [f"swap {temporary} {now}", f"destroy {temporary}"]
+        self._kernel_sets = self._kernel_sets.set(name, KernelSet(have.tag, have.type, want[1]))
+
+    def _rules(
+        self, differ: Iterable[str], hooks: Mapping[tuple[Table, str], list[str]], tags: Map[str, str]
+    ) -> tuple[str, ...]:
+        """One restore: each table a transaction of new chains, changed rules, our jumps, and what goes."""
+        made: dict[Table, list[str]] = {table: [] for table in TABLES}
+        changed: dict[Table, list[str]] = {table: [] for table in TABLES}
+        flushed: dict[Table, list[str]] = {table: [] for table in TABLES}
+        gone: dict[Table, list[str]] = {table: [] for table in TABLES}
+        for name in differ:
+            have, want = self._kernel_chains.get(name), self._after.chain(name)
+            if have is not None and (want is None or want.table != have.table):
+                flushed[have.table].append(f"-F {name}")
+                gone[have.table].append(f"-X {name}")
+                self._kernel_chains = self._kernel_chains.delete(name)
+                have = None
+            if want is None:
+                continue
+            lines = written(want, tags)
+            if have is None:
+                made[want.table].append(f":{name} - [0:0]")
+            changed[want.table].extend(_edits(name, have.hashes if have else (), lines))
+            self._kernel_chains = self._kernel_chains.set(
+                name, KernelChain(want.table, tuple(found for found, _ in lines))
+            )
+            self._rewritten.append(want)
+        for (table, _), lines_of_hook in hooks.items():
+            changed[table].extend(lines_of_hook)
+        found: list[str] = []
+        for table in TABLES:
+            if body := [*made[table], *changed[table], *flushed[table], *gone[table]]:
+                found += [f"*{table}", *body, "COMMIT"]
+        return tuple(found)
+
+
+def _edits(name: str, have: tuple[str, ...], want: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    """From the first rule that differs on (IPT-4)."""
+    same = common(have, [found for found, _ in want])
+    for at, (_, line) in enumerate(want[same:], same + 1):
+        yield f"-R {name} {at} {line}" if at <= len(have) else f"-A {name} {line}"
+    for _ in range(len(have) - len(want)):
+        yield f"-D {name} {len(want) + 1}"
