@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("offline", "Ask the oracle about one flow: verdict and trace, offline."),
     "lint": ("lint", "What is legal in manifests and probably not meant."),
     "matrix": ("offline", "All pairs, offline."),
+    "preview": ("preview", "What committing the staged policies would change."),
     "verify": ("verify", "Run scenarios with real packets and compare with the oracle."),
     "up": ("clusters", "Bring up a cluster that stays."),
     "down": ("clusters", "Take a cluster down."),

@@ -126,7 +126,10 @@ def evaluate(
                 "packet": verdict.packet,
                 "source": verdict.source,
                 "destination": verdict.destination,
-                "sides": [{"hits": side.hit_strings(), "side": side} for side in verdict.trace],
+                "sides": [
+                    {"hits": side.hit_strings(), "pending": side.pending_hit_strings(), "side": side}
+                    for side in verdict.trace
+                ],
             }
         )
     else:

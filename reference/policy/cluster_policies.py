@@ -102,6 +102,11 @@ class ClusterRule:
         self._ports = tuple(_ports(rule))  # none: any port of any protocol
         self._named = any(port.name for port in self._ports)
 
+    @property
+    def ports(self) -> tuple[tuple[str | None, int, int, str], ...]:
+        """What it names: protocol (None: any), first and last number, or a name and no number."""
+        return tuple((port.protocol, port.low, port.high, port.name) for port in self._ports)
+
     def without(self, field: str) -> ClusterRule | None:
         """The rule without its "peers" or its "ports"; one that fails closed has nothing to be taken away."""
         if field == "unsupported":
