@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from reference.analysis.lint.boxes import Box, Way, covered, is_possible
 from reference.analysis.lint.implication import implies
@@ -110,6 +111,7 @@ class _Walk:
     def __init__(self, subject: Subject, way: Way) -> None:
         self.way = way
         self._subject = subject
+        self._earlier: dict[PolicyFacts, list[PolicyFacts]] = {}
         self._place = {tier.name: number for number, tier in enumerate(subject.tiers)}
 
     def deciding_before(self, policy: PolicyFacts) -> Iterator[Box]:
@@ -145,19 +147,21 @@ class _Walk:
         """The tiers that come first; for the lists that end in Pass only rules matter there (POL-9)."""
         return (tier for tier in self._subject.tiers[: self._place[policy.tier]] if policy.lane == "normal")
 
-    def _before_in_tier(self, policy: PolicyFacts) -> Iterator[PolicyFacts]:
-        for other in self._subject.in_tier(policy.tier):
-            if other is policy:
-                return
-            if self._applies_wherever(other, policy):
-                yield other
+    def _before_in_tier(self, policy: PolicyFacts) -> list[PolicyFacts]:
+        found = self._earlier.get(policy)
+        if found is None:
+            candidates = self._subject.meeting(policy.tier, policy.namespace)
+            before = takewhile(lambda other: other is not policy, candidates)
+            found = self._earlier[policy] = [other for other in before if self._applies_wherever(other, policy)]
+        return found
 
     def _applying(self, policy: PolicyFacts, tier: OrderedTier) -> Iterator[PolicyFacts]:
-        return (other for other in self._subject.in_tier(tier.name) if self._applies_wherever(other, policy))
+        others = self._subject.meeting(tier.name, policy.namespace)
+        return (other for other in others if self._applies_wherever(other, policy))
 
     def _before_any_pass(self, policy: PolicyFacts, tier: OrderedTier) -> Iterator[RuleFacts]:
         """The deciding rules that apply in an earlier tier, up to the first rule that may lead out of it."""
-        for other in self._subject.in_tier(tier.name):
+        for other in self._subject.meeting(tier.name, policy.namespace):
             if self.way not in other.governs or other.lane != policy.lane:
                 continue
             applies = self._applies_wherever(other, policy)
@@ -170,7 +174,7 @@ class _Walk:
     def _may_pass(self, policy: PolicyFacts, tier: OrderedTier) -> bool:
         return any(
             rule.action == "Pass"
-            for other in self._subject.in_tier(tier.name)
+            for other in self._subject.meeting(tier.name, policy.namespace)
             if self.way in other.governs and other.lane == policy.lane
             for rule in other.rules(self.way)
         )

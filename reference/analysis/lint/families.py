@@ -169,7 +169,8 @@ def host_bits(subject: Subject) -> Iterator[Finding]:
                     if _has_host_bits(net):
                         yield _masked(subject, rule.policy.key, path, net)
     for resource in subject.set_resources:
-        for index, net in enumerate(resource.spec.nets):
+        for index, kept in enumerate(resource.spec.nets):
+            net = subject.text(resource.key, ("spec", "nets", index)) or kept
             if _has_host_bits(net):
                 yield _masked(subject, resource.key, ("spec", "nets", index), net)
 
@@ -183,12 +184,8 @@ def _masked(subject: Subject, key: Key, path: FieldPath, net: str) -> Finding:
 
 
 def _written_nets(subject: Subject, rule: RuleFacts) -> Iterator[tuple[FieldPath, str]]:
-    """Nets as the manifest has them: those of an ipBlock are masked on admission."""
-    if isinstance(rule.rule, Rule):
-        for side, entity in _entities(rule.rule):
-            for field, nets in (("nets", entity.nets), ("notNets", entity.not_nets)):
-                yield from (((*rule.path, side, field, index), net) for index, net in enumerate(nets))
-    elif rule.rule is not None:
+    """Nets of ipBlocks as the manifest has them, before they were masked; Calico's rules refuse host bits."""
+    if isinstance(rule.rule, IngressRule | EgressRule):
         for path, block in _blocks(rule, rule.rule):
             paths = [((*path, "cidr"), block.cidr)]
             paths += [((*path, "except", index), net) for index, net in enumerate(block.except_)]

@@ -207,6 +207,23 @@ class Subject:
         """The policies of a tier, in order."""
         return self._by_tier.get(tier, ())
 
+    def meeting(self, tier: str, namespace: str) -> tuple[PolicyFacts, ...]:
+        """The policies of a tier, in order, that may apply to an endpoint a policy of that namespace applies to.
+
+        That of a global policy may be anywhere.
+        """
+        if not namespace:
+            return self.in_tier(tier)
+        found = self._meeting.get((tier, namespace))
+        if found is None:
+            near = tuple(facts for facts in self.in_tier(tier) if facts.namespace in ("", namespace))
+            found = self._meeting[tier, namespace] = near
+        return found
+
+    @cached_property
+    def _meeting(self) -> dict[tuple[str, str], tuple[PolicyFacts, ...]]:
+        return {}
+
     @cached_property
     def _by_tier(self) -> dict[str, tuple[PolicyFacts, ...]]:
         groups: dict[str, list[PolicyFacts]] = {}

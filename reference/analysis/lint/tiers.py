@@ -126,8 +126,8 @@ def _activation(subject: Subject, policy: PolicyFacts, tier: OrderedTier) -> Ite
     for way in empty:
         yield subject.finding(
             "MUS304", policy.key, _types_path(policy),
-            f"{way.capitalize()} is in its types but it has no {way} rules: all {way} of its endpoints that no other "
-            f"policy of tier {tier.name} matches is denied; take the type out, or add rules",
+            f"{_why_governed(subject, policy, way)}, but it has no {way} rules: all {way} of its endpoints that no "
+            f"other policy of tier {tier.name} matches is denied; leave the type out, or add rules",
         )  # fmt: skip
     for way in WAYS:
         if way in policy.governs and _only_denies(policy, way) and not _others_let_through(subject, policy, way):
@@ -136,6 +136,13 @@ def _activation(subject: Subject, policy: PolicyFacts, tier: OrderedTier) -> Ite
                 f"it only denies, but what its {way} rules do not match reaches the end of tier {tier.name} and is "
                 f"denied too; add a last rule that says {'Pass' if tier.name != 'default' else 'Allow or Pass'}",
             )  # fmt: skip
+
+
+def _why_governed(subject: Subject, policy: PolicyFacts, way: Way) -> str:
+    path = _types_path(policy)
+    if subject.spelled(policy.key, path) is False:  # only Kubernetes': Calico's types follow the rules (POL-6, K8S-8)
+        return f"{path[-1]} is absent, which always means {way.capitalize()}"
+    return f"{way.capitalize()} is in its {path[-1]}"
 
 
 def _types_path(policy: PolicyFacts) -> FieldPath:
@@ -153,7 +160,7 @@ def _others_let_through(subject: Subject, policy: PolicyFacts, way: Way) -> bool
     """Report whether another policy of the tier may apply to its endpoints and allow or pass something."""
     return any(
         rule.action in ("Allow", "Pass")
-        for other in subject.in_tier(policy.tier)
+        for other in subject.meeting(policy.tier, policy.namespace)
         if other is not policy and way in other.governs and _could_meet(policy, other)
         for rule in other.rules(way)
     )
