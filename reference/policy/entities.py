@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Literal
 
@@ -14,6 +15,7 @@ from reference.selectors import All, And, Global, Node, Not, NotEquals, NotIn, O
 
 Keep = Callable[[Owner], bool]
 Asks = Literal["nothing", "address", "address and port"]
+_MOST_ENTITIES = 16384
 
 
 class Nets:
@@ -160,6 +162,12 @@ class Entity:
         if not_ports is not None and not_ports.names and not_ports.contain(port, protocol, owners):
             return "notPorts"
         return None
+
+
+@lru_cache(maxsize=_MOST_ENTITIES)
+def entity(rule: EntityRule, namespace: str, *, is_destination: bool) -> Entity:
+    """One side of a rule, prepared. Equal ones are the same object, whatever policy or state they come from."""
+    return Entity(rule, namespace, is_destination=is_destination)
 
 
 def _filters(rule: EntityRule, namespace: str) -> list[Filter]:

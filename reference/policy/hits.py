@@ -29,7 +29,7 @@ HIT_KINDS: dict[str, bool] = {  # short kind -> has a namespace
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # as it is spelled: no sign to spare, no leading zero
 
 
-class Hit(msgspec.Struct, frozen=True, kw_only=True):
+class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One decision on the way, in the terms of FL-5. `rule` -1 is the end of a tier, `policy` then only the trigger."""
 
     tier: str  # "__PROFILE__" for profiles

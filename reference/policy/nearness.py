@@ -37,12 +37,23 @@ def near_misses(
         (relaxed.others, miss)
         for miss in misses
         if miss.rule.action not in same
+        and not _misses_elsewhere(miss, question)
         and (relaxed := _relaxed(miss, kept)) is not None
         and relaxed.rule.miss(question) is None
         and _outcome(way, miss, question) != allowed
     ]
     near.sort(key=lambda pair: -pair[0])
     return tuple(_told(miss, others, question) for others, miss in near[:_KEPT])
+
+
+def _misses_elsewhere(miss: Miss, question: Question) -> bool:
+    """Report whether the other end does not fit either, which is quick to say: each end has its own fields."""
+    side, dot, _ = miss.field.partition(".")
+    if not dot:
+        return False
+    if side == "source":
+        return miss.rule.miss_by_end("destination", question.destination, question) is not None
+    return miss.rule.miss_by_end("source", question.source, question) is not None
 
 
 def _outcome(way: Way, miss: Miss, question: Question) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
+import msgspec
+
 from reference.endpoints import EndpointPort, Family, Host, WorkloadEndpoint
 from reference.packet import protocol_number
 from reference.policy.services import NO_SERVICES, Services, services_by_address
@@ -22,8 +24,7 @@ _NO_LABELS: Mapping[str, str] = {}
 _MOST_PARTIES = 100_000  # addresses remembered per state; more are looked up again
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Owner:
+class Owner(msgspec.Struct, frozen=True, eq=False, gc=False):
     """An endpoint or a network set, as selectors see it. `namespace` is empty where there is none."""
 
     name: str
@@ -36,8 +37,7 @@ class Owner:
     ports: tuple[EndpointPort, ...] = ()  # named ones it declares (RULE-6)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Party:
+class Party(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One end of a packet: an address and all that stands behind it."""
 
     address: str
@@ -46,7 +46,7 @@ class Party:
     owners: tuple[Owner, ...]
     endpoint: WorkloadEndpoint | None  # the workload whose policies apply at this end
     host: Host | None
-    services: Services = field(default_factory=dict)  # those it stands behind (RULE-12)
+    services: Services = NO_SERVICES  # those it stands behind (RULE-12)
 
     @property
     def name(self) -> str:

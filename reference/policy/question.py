@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from reference.endpoints import Family
 from reference.packet import Packet
@@ -12,8 +13,7 @@ from reference.policy.peers import Party, Peers
 End = Literal["source", "destination"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class Question(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A packet as rules look at it. An ICMP packet without a code has code 0."""
 
     family: Family

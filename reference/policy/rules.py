@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from reference.packet import protocol_name, protocol_number
-from reference.policy.entities import Asks, Entity
+from reference.policy.entities import Asks, entity
 from reference.policy.peers import Party
 from reference.policy.question import End, Question
 from reference.policy.services import with_own_namespace
@@ -56,8 +56,8 @@ class CalicoRule:
         self._protocol = None if rule.protocol is None else protocol_number(rule.protocol)
         self._not_protocol = None if rule.not_protocol is None else protocol_number(rule.not_protocol)
         self._family = rule.ip_version
-        self._source = Entity(rule.source, namespace, is_destination=False)
-        self._destination = Entity(rule.destination, namespace, is_destination=True)
+        self._source = entity(rule.source, namespace, is_destination=False)
+        self._destination = entity(rule.destination, namespace, is_destination=True)
 
     def miss(self, question: Question) -> str | None:
         """The name of the first field that does not match, or None (RULE-1)."""

@@ -7,13 +7,13 @@ about other endpoints are never looked at.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from reference.policy.cluster_policies import CLUSTER_POLICIES, is_subject
 from reference.policy.entities import Keep, in_namespaces, of_accounts
 from reference.policy.kubernetes import label_selector_matches, required_labels
 from reference.policy.ordering import Policy
-from reference.policy.peers import NAMESPACE_LABEL, Owner
+from reference.policy.peers import Owner
 from reference.resources import GlobalNetworkPolicy, KubernetesNetworkPolicy
 from reference.selectors import parse, required
 
@@ -61,38 +61,75 @@ def _conditions(policy: Policy) -> Iterator[Keep]:
 
 
 class Selection:
-    """Policies by what they require of an endpoint's labels."""
+    """All policies: those of each namespace, and the global ones, each by what they require of an endpoint's labels."""
 
     def __init__(self, policies: Iterable[Policy]) -> None:
-        choices = {policy: list(_requirements(policy)) for policy in policies}
-        sizes = Counter(pair for options in choices.values() for option in options for pair in option)
-        self._by_label: dict[tuple[str, str], list[Policy]] = {}
-        self._always: list[Policy] = []
-        self._choices: dict[Policy, Keep] = {}  # of the policies that came into question
-        for policy, options in choices.items():
-            if not options:
-                self._always.append(policy)
-                continue
-            rarest = min(options, key=lambda option: sum(sizes[pair] for pair in option))
-            for pair in rarest:
-                self._by_label.setdefault(pair, []).append(policy)
+        by_namespace: dict[str, list[Policy]] = {}
+        for policy in policies:
+            by_namespace.setdefault(policy.namespace, []).append(policy)
+        self._indexes = {namespace: _Index(members) for namespace, members in by_namespace.items()}
 
     def selecting(self, owner: Owner) -> list[Policy]:
         """The policies that select an endpoint, in no particular order."""
-        candidates = [policy for pair in owner.labels.items() for policy in self._by_label.get(pair, ())]
-        return [policy for policy in (*self._always, *candidates) if self._selects(policy, owner)]
+        indexes = [self._indexes.get(namespace) for namespace in dict.fromkeys(("", owner.namespace))]
+        return [policy for index in indexes if index is not None for policy in index.selecting(owner)]
 
-    def _selects(self, policy: Policy, owner: Owner) -> bool:
-        choice = self._choices.get(policy)
-        if choice is None:
-            choice = self._choices[policy] = _choice(policy)
-        return choice(owner)
+
+class _Group:
+    """Policies that choose their endpoints in the same words: they are asked as one (as in POL-21)."""
+
+    def __init__(self, policies: list[Policy]) -> None:
+        self.policies = policies
+        self._choice: Keep | None = None
+
+    def selects(self, owner: Owner) -> bool:
+        """Report whether they select an endpoint. What they ask is prepared when it is first asked."""
+        if self._choice is None:
+            self._choice = _choice(self.policies[0])
+        return self._choice(owner)
+
+
+class _Index:
+    """Groups of policies by the label values they require."""
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        members: dict[Hashable, list[Policy]] = {}
+        for policy in policies:
+            members.setdefault(_words(policy), []).append(policy)
+        groups = [(_Group(group), list(_requirements(group[0]))) for group in members.values()]
+        sizes = Counter(pair for _, options in groups for option in options for pair in option)
+        self._by_label: dict[tuple[str, str], list[_Group]] = {}
+        self._always: list[_Group] = []
+        for group, options in groups:
+            if not options:
+                self._always.append(group)
+                continue
+            rarest = min(options, key=lambda option: sum(sizes[pair] for pair in option))
+            for pair in rarest:
+                self._by_label.setdefault(pair, []).append(group)
+
+    def selecting(self, owner: Owner) -> list[Policy]:
+        """The policies that select an endpoint."""
+        by_label = self._by_label
+        candidates = [group for pair in owner.labels.items() if pair in by_label for group in by_label[pair]]
+        return [policy for group in (*self._always, *candidates) if group.selects(owner) for policy in group.policies]
+
+
+def _words(policy: Policy) -> Hashable:
+    """The words in which a policy chooses endpoints; its namespace is not among them."""
+    resource = policy.resource
+    if isinstance(resource, KubernetesNetworkPolicy):
+        pods = resource.spec.pod_selector
+        return (KubernetesNetworkPolicy, tuple(pods.match_labels.items()), pods.match_expressions)
+    if isinstance(resource, CLUSTER_POLICIES):
+        return policy
+    spec = resource.spec
+    namespaces = resource.spec.namespace_selector if isinstance(resource, GlobalNetworkPolicy) else ""
+    return (type(resource), spec.selector, spec.service_account_selector, namespaces)
 
 
 def _requirements(policy: Policy) -> Iterator[Requirement]:
     """Sets of label values of which an endpoint must have one, or the policy does not select it."""
-    if policy.namespace:
-        yield ((NAMESPACE_LABEL, policy.namespace),)
     resource = policy.resource
     if isinstance(resource, KubernetesNetworkPolicy):
         wanted: Iterable[tuple[str, frozenset[str] | None]] = required_labels(resource.spec.pod_selector)

@@ -6,8 +6,9 @@ interfaces of machines: what a machine sends, receives and forwards passes them 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from reference.endpoints import WorkloadEndpoint
 from reference.policy.hosts import FABRIC, LOOPBACK, WORKLOAD, Guard, is_upkeep

@@ -29,7 +29,7 @@ Variant = Literal["doNotTrack", "preDNAT", "normal", "applyOnForward"]  # the li
 _SHOWN = 3  # near misses in a text
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One line of the walk for people: what was looked at, and what came of it."""
 
     tier: str
@@ -39,7 +39,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     text: str  # "rule 2 misses: destination port 443 is not in 80, 8080-8090"
 
 
-class NearMiss(msgspec.Struct, frozen=True, kw_only=True):
+class NearMiss(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A rule that one field alone kept from matching, and that would have turned the verdict of its side."""
 
     tier: str  # "__PROFILE__" for profiles
@@ -51,7 +51,7 @@ class NearMiss(msgspec.Struct, frozen=True, kw_only=True):
     reason: str  # "destination port 443 is not in 80, 8080-8090"
 
 
-class Selecting(msgspec.Struct, frozen=True, kw_only=True):
+class Selecting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A policy that selects the endpoint and governs the direction, in the order of the walk."""
 
     tier: str
@@ -60,7 +60,7 @@ class Selecting(msgspec.Struct, frozen=True, kw_only=True):
     staged: bool
 
 
-class Side(msgspec.Struct, frozen=True, kw_only=True):
+class Side(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one list of policies decided: egress at the source's endpoint, ingress at the destination's.
 
     `variant` is empty for a pod, which has one list each way, and says which of a host endpoint's four it was.
@@ -89,7 +89,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
         return _rendered(self.pending_hits)
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The oracle's answer to one packet.
 
     A side is None when no policy is consulted at that end (a host outside the cluster, CT-1, a pod to itself).

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import isinf
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from reference.endpoints import WorkloadEndpoint
 from reference.policy.ordering import OrderedTier, Policy, enforced_policies, ordered_tiers
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 _STATES_KEPT = 8
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TierOnWay:
+class TierOnWay(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A tier on an endpoint's way, with the policies that select it and govern the direction, in order (POL-11)."""
 
     tier: OrderedTier
@@ -47,8 +47,7 @@ class ProfileOnWay:
         self.rules = tuple(CalicoRule(rule, index, "") for index, rule in enumerate(rules))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Way:
+class Way(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What a packet walks at one endpoint in one direction. Endpoints with the same one share the object."""
 
     direction: SideName
