@@ -18,7 +18,9 @@ from property_tests.worlds import ADDRESSES_ANNOTATION
 from reference.packet import Packet
 from reference.resources import (
     AnyResource,
+    FelixConfiguration,
     GlobalNetworkSet,
+    HostEndpoint,
     IPPool,
     KubernetesNetworkPolicy,
     NetworkSet,
@@ -26,6 +28,7 @@ from reference.resources import (
     Pod,
 )
 from reference.resources.calico import Direction, EntityRule, IPPoolSpec, ProtocolName, Rule
+from reference.resources.hosts import FailsafePorts
 from reference.resources.kubernetes import IPBlock, NodeAddress, NodeStatus, PolicyPeer
 
 _BASE = int(IPv6Address("fd00:4::"))
@@ -47,6 +50,10 @@ def _only_ipv4(resource: AnyResource) -> AnyResource:
             return _with_pins(resource, pins)
         case NetworkSet(spec=spec) | GlobalNetworkSet(spec=spec):
             return replace(resource, spec=replace(spec, nets=tuple(net for net in spec.nets if ":" not in net)))
+        case HostEndpoint(spec=spec):
+            return replace(
+                resource, spec=replace(spec, expected_ips=tuple(a for a in spec.expected_ips if ":" not in a))
+            )
         case Node(status=status):
             return replace(resource, status=_addresses(a for a in status.addresses if ":" not in a.address))
         case _:
@@ -78,6 +85,17 @@ def mirrored(resource: AnyResource) -> AnyResource:
             )
         case IPPool(spec=spec):
             return replace(resource, spec=_mirrored_pool(spec))
+        case HostEndpoint(spec=spec):
+            return replace(resource, spec=replace(spec, expected_ips=tuple(map(mirrored_net, spec.expected_ips))))
+        case FelixConfiguration(spec=spec):
+            return replace(
+                resource,
+                spec=replace(
+                    spec,
+                    failsafe_inbound_host_ports=_mirrored_failsafes(spec.failsafe_inbound_host_ports),
+                    failsafe_outbound_host_ports=_mirrored_failsafes(spec.failsafe_outbound_host_ports),
+                ),
+            )
         case KubernetesNetworkPolicy():
             return _mirrored_kubernetes(resource)
         case _:
@@ -102,6 +120,12 @@ def mirrored_packet(packet: Packet) -> Packet:
         destination=mirrored_net(packet.destination),
         protocol=_PACKET_PROTOCOLS.get(packet.protocol, packet.protocol),
     )
+
+
+def _mirrored_failsafes(ports: FailsafePorts) -> FailsafePorts:
+    if ports is None or isinstance(ports, str):
+        return ports
+    return tuple(replace(entry, net=mirrored_net(entry.net)) if entry.net else entry for entry in ports)
 
 
 def _mirrored_pool(spec: IPPoolSpec) -> IPPoolSpec:
