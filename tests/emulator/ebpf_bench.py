@@ -42,14 +42,17 @@ class Bench:
         self.devices = devices
         self.interfaces = {}
         self.mark = 0
+        self.begun = self.flipped = 0  # updates
 
     def apply(self, program, host=()):
         """Bring a program, flip; what was sent."""
         self.interfaces = dict(zip(sorted(program.endpoints), self.devices, strict=False))
         self.tables.operations = self.tables.bytes = 0
         self.tables.know_host(frozenset(host))
+        self.begun += 1
         self.tables.bring(program, self.interfaces)
         self.tables.flip(tracing=False)
+        self.flipped += 1
         return self.tables.operations, self.tables.bytes
 
     def run(self, direction, interface, data, came_by=1, mark=0):
@@ -102,7 +105,7 @@ def transport(packet, flags=SYN, echo=1):
 
 
 def with_header(packet, body, *, fragment=None, identification=7, options=b""):
-    """A network header before a body. `fragment`: (offset in units of 8, whether more follow); IPv6 options as given."""
+    """A network header before a body. `fragment`: (offset in units of 8, whether more follow)."""
     offset, more = fragment or (0, False)
     if packet.family == 4:
         head = struct.pack(

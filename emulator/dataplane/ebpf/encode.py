@@ -12,6 +12,7 @@ from typing import NamedTuple
 from emulator.dataplane.contract import RuleRef
 from emulator.dataplane.ebpf.layout import INSTRUCTION, NO_PROFILE
 from reference.errors import EnvironmentLacksError
+from reference.program.nets import net
 from reference.program.types import FlowDirection, Match, PolicyProgram, PortRange, ProgramRule, Walk
 
 END, FAMILY, PROTOCOL, ICMP_TYPE, ICMP_TYPE_CODE, PORTS, ADDRESS, ADDRESS_AND_PORT = range(8)
@@ -119,6 +120,9 @@ def groups(match: Match, numbers: Numbering) -> Iterator[Group]:
         (match.not_destination_nets, True, True),
     ):
         if nets:
+            families = {net(text).family for text in nets}
+            if negated and len(families) == 1:  # a list with nothing for a family takes the rule out of it (RULE-4)
+                yield Group((Test(FAMILY, families.pop()),))
             yield Group((Test(ADDRESS, numbers.nets(nets), destination),), negated)
     for bases, destination, negated in (
         (match.source_sets, False, False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.encode import words
@@ -62,13 +63,11 @@ def _policy(tables: Tables, place: int, reference: Callable[[int], str]) -> Iter
 
 
 def _sets(tables: Tables) -> dict[str, list[str]]:
+    """The members of each set that has any; lists that rules name are said there."""
     found: dict[str, list[str]] = {}
-    for key, bits in tables.maps["members"].items():
-        if layout.NUMBER.unpack(bits)[0] >> tables.current & 1:
-            number, member = layout.member_text(key)
-            found.setdefault(tables.set_name(number), []).append(member)
-    for key, value in tables.maps["nets"].items():
-        if layout.NET.unpack(value)[0] >> tables.current & 1:
-            number, member = layout.net_text(key)
+    hosts = ((layout.member_text(key), layout.NUMBER.unpack(value)[0]) for key, value in tables.maps["members"].items())
+    nets = ((layout.net_text(key), layout.NET.unpack(value)[0]) for key, value in tables.maps["nets"].items())
+    for (number, member), generations in chain(hosts, nets):
+        if generations >> tables.current & 1 and not tables.is_literal(number):
             found.setdefault(tables.set_name(number), []).append(member)
     return {name: sorted(members) for name, members in found.items()}

@@ -232,8 +232,8 @@ __noinline int drop(struct packet *p, __u32 reference)
 	if (reference < GUARDS) {
 		__u32 slot = p->direction * GUARDS + reference;
 		add(bpf_map_lookup_elem(&guards, &slot), p->length);
+		met(p, reference, DROP, 0);
 	}
-	met(p, reference, DROP, 0);
 	tell(&drops, p, reference, DROPPED, DROP, 0);
 	return TC_ACT_SHOT;
 }
@@ -549,8 +549,8 @@ static long step(__u32 number, struct run *run)
 	}
 	run->reference = i.argument;
 	run->verdict = i.operation == ALLOW ? ACCEPT : DROP;
-	if (run->verdict == ACCEPT)
-		met(p, i.argument, ACCEPT, at);
+	if (i.argument >= GUARDS)
+		met(p, i.argument, run->verdict, at);
 	return 1;
 }
 
@@ -655,8 +655,11 @@ int from_workload(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (take(skb, &p, now, EGRESS))
 		return TC_ACT_SHOT;
-	if (!is_own_source(&p, generation))
-		return drop(&p, is_known_interface(&p, generation) ? SPOOFED_ : UNKNOWN_INTERFACE);
+	if (!is_own_source(&p, generation)) {
+		if (is_known_interface(&p, generation))
+			return drop(&p, SPOOFED_);
+		return is_neighbour_discovery(&p) && is_to_host(&p) ? TC_ACT_UNSPEC : drop(&p, UNKNOWN_INTERFACE);
+	}
 	if (p.fragment == LATER)
 		return later_fragment_is_allowed(&p) ? TC_ACT_UNSPEC : drop(&p, INVALID_);
 	if (is_neighbour_discovery(&p) && is_to_host(&p))

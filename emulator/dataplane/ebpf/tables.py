@@ -415,6 +415,10 @@ class Tables:
         """Where the code of a policy begins, as the kernel has it."""
         return self._starts[number * 2 + self.current]
 
+    def is_literal(self, number: int) -> bool:
+        """Report whether a set is a list of nets that a rule names: it says its members in its name."""
+        return isinstance(self._sets.name(number // 2), tuple)
+
     def set_name(self, number: int) -> str:
         """The id of the set that has a number."""
         base = self._sets.name(number // 2)
