@@ -63,7 +63,7 @@ class EbpfDataplane:
         Raises:
             EnvironmentLacksError: the kernel cannot express something; what decides was not changed.
         """
-        _refuse_unknown_parts(program)
+        refuse_unknown_parts(program)
         there = {name: index for index, name in socket.if_nameindex()}
         wanted = {name: there[name] for name in program.endpoints if name in there}
         self._tables.operations = self._tables.bytes = 0
@@ -202,7 +202,7 @@ def _load(sizes: Mapping[str, int], shared: Mapping[str, int]) -> Object:
         raise
 
 
-def _refuse_unknown_parts(program: NodeProgram) -> None:
+def refuse_unknown_parts(program: NodeProgram) -> None:
     """A part of programs that came later than this dataplane is refused, never left out (architecture rule 9)."""
     for part in msgspec.structs.fields(NodeProgram):
         known = part.name in ("seq", *_DECIDING_PARTS, *_OF_HOST_ENDPOINTS)

@@ -97,14 +97,7 @@ def walk_code(walk: Walk, numbers: Numbering) -> Code:
 
 def groups(match: Match, numbers: Numbering) -> Iterator[Group]:
     """What a match asks, the cheap questions first (RULE-1)."""
-    if match.family is not None:
-        yield Group((Test(FAMILY, match.family),))
-    for protocol, negated in ((match.protocol, False), (match.not_protocol, True)):
-        if protocol is not None:
-            yield Group((Test(PROTOCOL, protocol),), negated)
-    for icmp, negated in ((match.icmp, False), (match.not_icmp, True)):
-        if icmp is not None:
-            yield Group((_icmp(*icmp),), negated)
+    yield from _of_packet(match)
     for ports, sets, destination, negated in (
         (match.source_ports, match.source_port_sets, False, False),
         (match.not_source_ports, match.not_source_port_sets, False, True),
@@ -120,10 +113,7 @@ def groups(match: Match, numbers: Numbering) -> Iterator[Group]:
         (match.not_destination_nets, True, True),
     ):
         if nets:
-            families = {net(text).family for text in nets}
-            if negated and len(families) == 1:  # a list with nothing for a family takes the rule out of it (RULE-4)
-                yield Group((Test(FAMILY, families.pop()),))
-            yield Group((Test(ADDRESS, numbers.nets(nets), destination),), negated)
+            yield from _nets(nets, destination, negated, numbers)
     for bases, destination, negated in (
         (match.source_sets, False, False),
         (match.not_source_sets, False, True),
@@ -132,6 +122,25 @@ def groups(match: Match, numbers: Numbering) -> Iterator[Group]:
     ):
         for base in bases:
             yield Group((Test(ADDRESS, numbers.set(base), destination),), negated)
+
+
+def _of_packet(match: Match) -> Iterator[Group]:
+    if match.family is not None:
+        yield Group((Test(FAMILY, match.family),))
+    for protocol, negated in ((match.protocol, False), (match.not_protocol, True)):
+        if protocol is not None:
+            yield Group((Test(PROTOCOL, protocol),), negated)
+    for icmp, negated in ((match.icmp, False), (match.not_icmp, True)):
+        if icmp is not None:
+            yield Group((_icmp(*icmp),), negated)
+
+
+def _nets(nets: tuple[str, ...], destination: bool, negated: bool, numbers: Numbering) -> Iterator[Group]:
+    """A list with nothing for a family takes the rule out of that family, negated or not (RULE-4)."""
+    families = {net(text).family for text in nets}
+    if negated and len(families) == 1:
+        yield Group((Test(FAMILY, families.pop()),))
+    yield Group((Test(ADDRESS, numbers.nets(nets), destination),), negated)
 
 
 def _icmp(icmp_type: int, code: int | None) -> Test:

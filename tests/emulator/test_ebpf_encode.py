@@ -1,0 +1,177 @@
+"""Instructions, places and keys of the eBPF dataplane (pure: no kernel)."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from nftables_lab import policy, program, rule
+
+from emulator.dataplane.ebpf import dataplane as ebpf
+from emulator.dataplane.ebpf import layout
+from emulator.dataplane.ebpf.encode import Numbering, policy_code, walk_code, words
+from emulator.dataplane.ebpf.pool import Pool
+from reference.errors import EnvironmentLacksError
+from reference.packet import Packet
+from reference.program.types import HostEndpointProgram, Match, TierStep, Walk
+
+SETS = {"n1": 1, "n2": 2, "pweb": 3}
+NUMBERS = Numbering(
+    set=SETS.__getitem__, nets=lambda nets: 9, policy=lambda id_, direction: 7, reference=lambda ref: 16
+)
+TCP = {"protocol": 6}
+
+
+def listed(code):
+    """Each instruction in a word or three: what, where it goes, of what."""
+    said = []
+    for one in code.instructions:
+        what, when_true, of_destination, skip, argument = words(one)
+        side = " of destination" if of_destination else ""
+        way = f" {'+' if when_true else '-'}{skip}" if skip else ""
+        said.append(f"{what}{side} {argument:x}{way}")
+    return said
+
+
+# fmt: off
+MATCHES = [
+    # what the rule asks                                  its instructions; +n: n on when it holds, -n: when it does not
+    ({}, ["allow 10"]),
+    ({"family": 6, **TCP}, ["family 6 -3", "protocol 6 -2", "allow 10"]),
+    ({"not_protocol": 17}, ["protocol 11 +2", "allow 10"]),
+    ({"icmp": (8, None)}, ["icmp type 8 -2", "allow 10"]),
+    ({"not_icmp": (8, 3)}, ["icmp type and code 803 +2", "allow 10"]),
+    ({"destination_ports": (80, (90, 99))},
+     ["ports of destination 500050 +2", "ports of destination 5a0063 -2", "allow 10"]),
+    ({"not_source_ports": (80, 81)}, ["ports 500050 +3", "ports 510051 +2", "allow 10"]),
+    ({"destination_ports": (80,), "destination_port_sets": ("pweb",)},
+     ["ports of destination 500050 +2", "address and port of destination 3 -2", "allow 10"]),
+    ({"source_sets": ("n1", "n2")}, ["address 1 -3", "address 2 -2", "allow 10"]),
+    ({"not_destination_sets": ("n1",)}, ["address of destination 1 +2", "allow 10"]),
+    ({"source_nets": ("10.0.0.0/8", "fd00::/8")}, ["address 9 -2", "allow 10"]),
+    ({"not_source_nets": ("10.0.0.0/8",)}, ["family 4 -3", "address 9 +2", "allow 10"]),
+    ({"not_source_nets": ("10.0.0.0/8", "fd00::/8")}, ["address 9 +2", "allow 10"]),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("match", "wanted"), MATCHES, ids=lambda value: "" if isinstance(value, list) else str(value))
+def test_a_rule_is_its_tests_and_its_action(match, wanted):
+    """A test that fails goes behind the action; alternatives meet before what follows them (RULE-1, RULE-5)."""
+    code = policy_code(policy("np:a/b", [rule("allow", 0, **match)]), "ingress", NUMBERS)
+    assert listed(code) == [*wanted, "end 0"]
+
+
+def test_every_field_of_a_match_is_asked():
+    """No field of a match is left out: each gives at least one instruction."""
+    values = {"family": 4, "protocol": 6, "not_protocol": 6, "icmp": (1, 1), "not_icmp": (1, 1)}
+    for name in Match.__struct_fields__:
+        default = ("10.0.0.0/8",) if name.endswith("nets") else (80,) if name.endswith("_ports") else ("n1",)
+        code = policy_code(
+            policy("np:a/b", [rule("allow", 0, **{name: values.get(name, default)})]), "ingress", NUMBERS
+        )
+        assert len(code.instructions) > len(listed(policy_code(policy("p", [rule("allow", 0)]), "ingress", NUMBERS))), (
+            name
+        )
+
+
+def test_a_walk_goes_on_behind_the_tier_that_passes():
+    """POL-13, POL-14: a pass leaves the tier, past its end; of profiles it goes to the next."""
+    tiers = (
+        TierStep(tier="a", default_action="deny", policies=("gnp:1", "gnp:2")),
+        TierStep(tier="b", default_action="pass", policies=("gnp:3",)),
+    )
+    code = walk_code(Walk(id="w", direction="ingress", tiers=tiers, profiles=("pro:x",)), NUMBERS)
+    assert listed(code) == ["policy 7 -3", "policy 7 -2", "deny 10", "policy 7 -1", "policy 7 -1", "deny 5"]
+
+
+def test_a_rule_too_long_to_skip_is_refused():
+    """What the instructions cannot say is refused by name, not cut short."""
+    many = rule("allow", 0, destination_ports=tuple((n, n) for n in range(65536)))
+    with pytest.raises(EnvironmentLacksError, match="more than 65535 parts"):
+        policy_code(policy("np:a/b", [many]), "ingress", NUMBERS)
+
+
+def test_parts_this_dataplane_does_not_know_are_refused():
+    """Architecture rule 9: a program with host endpoints is refused by that name."""
+    guard = HostEndpointProgram(name="h", interface="eth0", ingress="w", egress="w")
+    strange = msgspec.structs.replace(program(), host_endpoints=program().endpoints.set("eth0", guard))
+    with pytest.raises(EnvironmentLacksError, match="node-1: the ebpf dataplane cannot express host endpoints yet"):
+        ebpf.refuse_unknown_parts(strange)
+    ebpf.refuse_unknown_parts(program(to_host="accept"))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 9)), max_size=60))
+def test_places_never_overlap_and_all_come_back(steps):
+    """Ranges that are taken lie apart; when all are given back, the whole is one piece again."""
+    pool = Pool(64)
+    taken: list[tuple[int, int]] = []
+    for take, length in steps:
+        if take:
+            start = pool.take(length)
+            if start is None:
+                continue
+            assert all(start + length <= other or other + size <= start for other, size in taken)
+            assert start + length <= 64
+            taken.append((start, length))
+        elif taken:
+            pool.give_back(*taken.pop(length % len(taken)))
+        assert pool.free == 64 - sum(size for _, size in taken)
+    for each in taken:
+        pool.give_back(*each)
+    assert pool.take(64) == 0
+
+
+MEMBERS = [
+    "10.0.0.1/32",
+    "10.0.0.0/8",
+    "0.0.0.0/0",
+    "fd00::1/128",
+    "fd00::/64",
+    "::/0",
+    "10.0.0.1,6,80",
+    "fd00::1,17,53",
+]
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_members_survive_the_way_into_a_key_and_back(member):
+    """A single address or named port goes to one map, a wider net to the other, with its length."""
+    number = layout.set_number(5, 6 if ":" in member else 4)
+    place = layout.member_key(number, member)
+    is_net = "/" in member and not member.endswith(("/32", "/128"))
+    assert (place.prefix >= 0) == is_net
+    assert (layout.net_text if is_net else layout.member_text)(place.key) == (number, member)
+
+
+def test_events_are_read_as_the_kernel_writes_them():
+    """The fields of an event, at the offsets of the C structure."""
+    data = struct.pack(
+        "=16s16sQIIHHHBBBBBBII4x",
+        layout.packed("10.0.0.1"),
+        layout.packed("10.0.0.2"),
+        0,
+        1000,
+        17,
+        1,
+        2,
+        1,
+        4,
+        6,
+        0,
+        0,
+        0,
+        2,
+        3,
+        99,
+    )
+    packet = Packet(source="10.0.0.1", destination="10.0.0.2", protocol=6, source_port=1, destination_port=2)
+    assert layout.event(data) == layout.Event(packet, 1000, "egress", 17, layout.DROPPED, layout.DROP, 3, 99)
