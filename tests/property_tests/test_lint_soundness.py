@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,13 +16,18 @@ from property_tests.strategies.rules import entity
 from property_tests.strategies.vocabulary import ENDPOINT_LABELS, selector
 from property_tests.worlds import built, pinned
 from reference.analysis.lint import Finding, lint
+from reference.analysis.lint.boxes import Backend, Box, Condition, Named, NotOwned, Owned
 from reference.analysis.lint.implication import implies, satisfiable
 from reference.analysis.lint.labels import entity_scope, seen
+from reference.analysis.lint.subject import WAYS, Subject
+from reference.loading import load_state
 from reference.packet import Packet
 from reference.policy import allowed
+from reference.policy.ordering import Policy
 from reference.policy.peers import Peers
-from reference.policy.question import ask
+from reference.policy.question import Question, ask
 from reference.policy.rules import CalicoRule
+from reference.resources import load
 from reference.resources.calico import EntityRule, Rule
 from reference.resources.defaults import defaulted
 from reference.selectors import parse
@@ -77,6 +84,71 @@ def test_the_dead_are_dead_seeded(seed: int) -> None:
     """A seeded campaign, denser than the random one."""
     choices = Seeded(f"lint-{seed}")
     assert differences(with_narrowed_rules(choices, cluster(choices)), seed, 200) == []
+
+
+def holds(condition: Condition, question: Question) -> bool:
+    """Report whether the party at a condition's end fulfils it."""
+    party = question.source if condition.end == "source" else question.destination
+    port = question.source_port if condition.end == "source" else question.destination_port
+    assert not isinstance(condition, Backend)
+    owners = [owner for owner in party.owners if matcher(condition.who)(seen(owner))]
+    if isinstance(condition, Owned | NotOwned):
+        return bool(owners) is isinstance(condition, Owned)
+    named = any(
+        (declared.port, declared.protocol) == (port, question.protocol) and declared.name in condition.names
+        for owner in owners
+        for declared in owner.ports
+    )
+    return named is isinstance(condition, Named)
+
+
+def is_in(box: Box, question: Question) -> bool:
+    """Report whether a packet is in a box."""
+    icmp = -1 if question.icmp_type is None else question.icmp_type * 256 + question.icmp_code
+    values = (
+        question.protocol, icmp, question.source_port, question.destination_port, question.source.number,
+        question.destination.number,
+    )  # fmt: skip
+    if box.family != question.family:
+        return False
+    numbers = all(
+        any(low <= value <= high for low, high in field) for value, field in zip(values, box.numbers, strict=True)
+    )
+    return numbers and all(holds(condition, question) for condition in box.conditions)
+
+
+def misread(state: State, seed: int, count: int) -> list[str]:
+    """Rules whose boxes hold another packet than the oracle says they match."""
+    about, choices, found = interest(state), Seeded(seed), []
+    if not has_pods(about):
+        return []
+    peers = Peers(state)
+    questions = [ask(peers, packet(choices, about)) for _ in range(count)]
+    for policy in Subject(state).policies:
+        for way in WAYS:
+            prepared = Policy(policy.resource).rules(way)  # type: ignore[arg-type]
+            for mine, theirs in zip(policy.rules(way), prepared, strict=True):
+                if any(isinstance(part, Backend) for box in mine.boxes for part in box.conditions):
+                    continue  # whose endpoints a service has is not the linter's to say
+                assert mine.action == theirs.action
+                found += [
+                    f"{mine}: {question.source.address} {question.destination.address} {question.protocol}"
+                    for question in questions
+                    if any(is_in(box, question) for box in mine.boxes) != (theirs.miss(question) is None)
+                ]
+    return found
+
+
+@given(resources=clusters(), seed=SEEDS)
+def test_boxes_are_what_the_oracle_matches(resources: Cluster, seed: int) -> None:
+    """The boxes of a rule hold exactly the packets that the oracle says it matches."""
+    assert misread(built(resources), seed, 40) == []
+
+
+def test_boxes_of_every_kind() -> None:
+    """The same for the policies that say every field once."""
+    everything = load(Path(__file__).parents[1] / "reference" / "every_field.yaml")
+    assert misread(load_state(*everything.resources), 1, 1500) == []
 
 
 def _selector_pair(choices: Choices) -> tuple[str, str]:

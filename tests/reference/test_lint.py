@@ -37,6 +37,11 @@ def knp(name: str, spec: str) -> str:
     return f"{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: {name}, namespace: shop}}, spec: {{{spec}}}}}"
 
 
+def cnp(name: str, ingress: str, priority: int = 1) -> str:
+    """A ClusterNetworkPolicy of the Admin tier for all pods."""
+    return f"{{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {{name: {name}}}, spec: {{tier: Admin, priority: {priority}, subject: {{namespaces: {{}}}}, ingress: [{ingress}]}}}}"
+
+
 def other(kind: str, name: str, rest: str) -> str:
     """Any other Calico resource."""
     return f"{{{CALICO}, kind: {kind}, metadata: {{name: {name}}}, {rest}}}"
@@ -155,6 +160,13 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("MUS503 ports", [knp("p", "podSelector: {}, ingress: [{ports: []}]")], ["MUS503 spec.ingress[0].ports"]),
     ("MUS504 another policy lets it out", [knp("p", "podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 53, protocol: UDP}]}]"), knp("q", "podSelector: {matchLabels: {a: b}}, policyTypes: [Egress], egress: [{ports: [{port: 80}]}]")], []),
     ("MUS504 an open policy", [knp("p", "podSelector: {}, policyTypes: [Egress], egress: [{}]")], []),
+    # -- cluster-scoped policies
+    ("MUS101 ClusterNetworkPolicy", [cnp("p", "{action: Accept, from: [{namespaces: {}}]}, {action: Deny, from: [{pods: {podSelector: {matchLabels: {a: b}}, namespaceSelector: {}}}]}")], ["MUS101 spec.ingress[1]"]),
+    ("MUS101 not of other ports", [cnp("p", "{action: Accept, from: [{namespaces: {}}], protocols: [{tcp: {destinationPort: {number: 80}}}]}, {action: Deny, from: [{namespaces: {}}]}")], []),
+    ("MUS101 a lower priority", [cnp("p", "{action: Accept, from: [{namespaces: {}}]}", 1), cnp("q", "{action: Deny, from: [{namespaces: {matchLabels: {a: b}}}]}", 2)], ["MUS101 spec.ingress[0]"]),
+    ("MUS201 ClusterNetworkPolicy", [PODS, cnp("p", "{action: Deny, from: [{namespaces: {}}]}").replace("subject: {namespaces: {}}", "subject: {namespaces: {matchLabels: {team: blue}}}")], ["MUS201 spec.subject"]),
+    ("MUS202 ClusterNetworkPolicy", [PODS, cnp("p", "{action: Deny, from: [{namespaces: {matchLabels: {team: blue}}}]}")], ["MUS202 spec.ingress[0].from[0]"]),
+    ("MUS302 the same priority", [cnp("p", "{action: Accept, from: [{namespaces: {matchLabels: {c: d}}}]}"), cnp("q", "{action: Deny, from: [{namespaces: {matchLabels: {a: b}}}]}")], ["MUS302 spec.priority"]),
     # -- nothing
     ("usual: default deny by Deny, then one door", [np("deny", "order: 100, types: [Ingress], ingress: [{action: Deny}]"), np("web", f"order: 10, {rules(WEB)}")], []),
     ("usual: Kubernetes, peers and ports", [knp("p", "podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}, {from: [{ipBlock: {cidr: 192.0.2.0/24, except: [192.0.2.128/25]}}]}]")], []),

@@ -42,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     kubernetes_only.separate_selectors,
     kubernetes_only.empty_lists,
     kubernetes_only.egress_without_dns,
+    kubernetes_only.unknown_kinds_of_peers,
     hosts.lock_outs,
     hosts.untracked_everywhere,
     profiles.passes,

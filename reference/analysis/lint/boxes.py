@@ -8,7 +8,7 @@ when each of its conditions follows from one of the box's own, so what is left i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_network
 from itertools import product
 from typing import Literal
@@ -219,24 +219,42 @@ def kubernetes_boxes(
 
 def _kubernetes_box(family: Family, peer: PolicyPeer | None, port: PolicyPort | None, namespace: str, way: Way) -> Box:
     far: End = "source" if way == "ingress" else "destination"
-    everywhere = ALL_ADDRESSES[family]
-    addresses, conditions = everywhere, set[Condition]()
     who = None if peer is None else peer_scope(peer, namespace)
-    if who is not None:
-        conditions.add(Owned(far, who))
+    addresses = ALL_ADDRESSES[family]
     if peer is not None and peer.ip_block is not None:
         addresses = without(net_spans((peer.ip_block.cidr,), family), net_spans(peer.ip_block.except_, family))
-    box = Box(family, sources=everywhere, destinations=everywhere)
-    if port is not None:
-        number = protocol_number(port.protocol)
-        box = replace(box, protocols=((number, number),))
-        if isinstance(port.port, int):
-            box = replace(box, destination_ports=((port.port, port.end_port or port.port),))
-        elif port.port is not None:
-            holders = who if who is not None and far == "destination" else ANY_POD
-            conditions.add(Named("destination", holders, frozenset({port.port})))
-    placed = replace(box, sources=addresses) if far == "source" else replace(box, destinations=addresses)
-    return replace(placed, conditions=frozenset(conditions))
+    if port is None:
+        return peer_box(family, far, who, addresses, (None, ALL_PORTS, ""))
+    number = protocol_number(port.protocol)
+    numbers, name = ALL_PORTS, ""
+    if isinstance(port.port, int):
+        numbers = ((port.port, port.end_port or port.port),)
+    elif port.port is not None:
+        name = port.port
+    return peer_box(family, far, who, addresses, (((number, number),), numbers, name))
+
+
+def peer_box(
+    family: Family, far: End, who: Node | None, addresses: Spans, port: tuple[Spans | None, Spans, str]
+) -> Box:
+    """One peer at the far end on one destination port: protocol (None: any), numbers, and a name or none.
+
+    A name is what pods at the destination declare: those the peer picks, if it is there.
+    """
+    protocols, numbers, name = port
+    conditions: set[Condition] = set() if who is None else {Owned(far, who)}
+    if name:
+        holders = who if who is not None and far == "destination" else ANY_POD
+        conditions.add(Named("destination", holders, frozenset({name})))
+    everywhere = ALL_ADDRESSES[family]
+    return Box(
+        family,
+        protocols=ALL_PROTOCOLS if protocols is None else protocols,
+        destination_ports=numbers,
+        sources=addresses if far == "source" else everywhere,
+        destinations=everywhere if far == "source" else addresses,
+        conditions=frozenset(conditions),
+    )
 
 
 def covered(box: Box, others: Iterable[Box]) -> bool:

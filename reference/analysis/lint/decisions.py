@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from reference.analysis.lint.boxes import Box, Way, covered, is_possible
+from reference.analysis.lint.cluster_rules import ClusterPolicy, ClusterRule, unknown_peers
 from reference.analysis.lint.implication import implies
 from reference.analysis.lint.subject import WAYS, Finding, PolicyFacts, RuleFacts, Subject
 from reference.policy.ordering import OrderedTier
@@ -29,6 +30,8 @@ def never_deciding(subject: Subject) -> Iterator[Finding]:
 def rules_outside_types(subject: Subject) -> Iterator[Finding]:
     """MUS105: rules for a direction that is not in `types` (POL-8)."""
     for policy in subject.policies:
+        if isinstance(policy.resource, ClusterPolicy):
+            continue  # they have no types
         for way in WAYS:
             count = len(policy.rules(way))
             if way not in policy.governs and count:
@@ -76,7 +79,8 @@ def _of_rule(subject: Subject, rule: RuleFacts, earlier: _Earlier) -> Iterator[F
     if rule.rule is None:
         return
     if not rule.boxes:
-        yield subject.finding(
+        if not isinstance(rule.rule, ClusterRule) or not unknown_peers(rule.rule):  # MUS505 says why
+            yield subject.finding(
             "MUS104", key, path,
             "no packet can match it: its protocol, ports, nets and family contradict each other; check notNets and "
             "notPorts that exclude all the rest, and nets of the other family than the protocol's",

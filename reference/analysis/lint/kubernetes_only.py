@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from reference.analysis.lint.boxes import Box
+from reference.analysis.lint.cluster_rules import ClusterRule, unknown_peers
 from reference.analysis.lint.spans import common
-from reference.analysis.lint.subject import Finding, RuleFacts, Subject
+from reference.analysis.lint.subject import WAYS, Finding, RuleFacts, Subject
 from reference.resources import KubernetesNetworkPolicy
 from reference.resources.faults import FieldPath
 from reference.resources.kubernetes import EgressRule, IngressRule, PolicyPeer
@@ -92,6 +93,20 @@ def _asks_names(subject: Subject, namespace: str) -> bool:
 
 def _carries_dns(box: Box) -> bool:
     return bool(common(box.protocols, ((_UDP, _UDP),)) and common(box.destination_ports, ((_DNS, _DNS),)))
+
+
+def unknown_kinds_of_peers(subject: Subject) -> Iterator[Finding]:
+    """MUS505: peers `nodes` and `domainNames`, with which a rule fails closed (K8S-12)."""
+    for policy in subject.policies:
+        for way in WAYS:
+            for rule in policy.rules(way):
+                for place in unknown_peers(rule.rule) if isinstance(rule.rule, ClusterRule) else ():
+                    effect = "accepts nothing" if rule.action == "Allow" else "denies everything"
+                    yield subject.finding(
+                        "MUS505", policy.key, (*rule.path, "to", place),
+                        f"Calico knows no peers by node or domain name, so the whole rule {effect}; use namespaces, "
+                        "pods or networks",
+                    )  # fmt: skip
 
 
 def _rules(subject: Subject) -> Iterator[tuple[RuleFacts, IngressRule | EgressRule]]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from reference.policy.peers import Owner
 from reference.resources.calico import EntityRule, GlobalNetworkPolicy, NetworkPolicy
 from reference.resources.kubernetes import KubernetesNetworkPolicy, LabelSelector, PolicyPeer
-from reference.selectors import All, And, Equals, Global, Has, In, Node, Not, NotIn, Or, parse
+from reference.selectors import All, And, Equals, Global, Has, In, Node, Not, NotEquals, NotIn, Or, parse
 
 NAMESPACE = "\0namespace"
 ACCOUNT = "\0account"
@@ -21,7 +21,7 @@ POD = "\0pod"
 NAMESPACE_LABELS = "\0namespace."
 ACCOUNT_LABELS = "\0account."
 EVERYTHING: Node = All()
-ANY_POD: Node = Has(POD)
+ANY_POD: Node = And((Has(POD), Has(NAMESPACE)))  # every pod is in a namespace
 
 
 def seen(owner: Owner) -> dict[str, str]:
@@ -92,8 +92,12 @@ def peer_scope(peer: PolicyPeer, namespace: str) -> Node | None:
     pods = EVERYTHING if peer.pod_selector is None else label_selector(peer.pod_selector)
     if peer.namespace_selector is None:
         return every((ANY_POD, Equals(NAMESPACE, namespace), pods))
-    there = _elsewhere(label_selector(peer.namespace_selector), NAMESPACE_LABELS, EVERYTHING)
-    return every((ANY_POD, there, pods))
+    return every((ANY_POD, of_namespaces(peer.namespace_selector, EVERYTHING), pods))
+
+
+def of_namespaces(selector: LabelSelector, everything: Node) -> Node:
+    """A Kubernetes selector of namespaces; the empty one becomes `everything`."""
+    return _elsewhere(label_selector(selector), NAMESPACE_LABELS, everything)
 
 
 def label_selector(selector: LabelSelector) -> Node:
@@ -123,5 +127,9 @@ def _elsewhere(node: Node, prefix: str, everything: Node) -> Node:
             return Not(_elsewhere(operand, prefix, everything))
         case And(operands) | Or(operands):
             return replace(node, operands=tuple(_elsewhere(operand, prefix, everything) for operand in operands))
-        case _:
+        case NotEquals() | NotIn():
             return replace(node, label=prefix + node.label)
+        case _:  # who has such a label is in a namespace, or has an account
+            return And(
+                (Has(NAMESPACE if prefix == NAMESPACE_LABELS else ACCOUNT), replace(node, label=prefix + node.label))
+            )

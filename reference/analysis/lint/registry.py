@@ -170,6 +170,12 @@ _RULES = (
         "names do not resolve.",
     ),
     LintRule(
+        "MUS505", "unknown-peer-kind", "warning", "A cluster-scoped policy names a kind of peer that Calico does not "
+        "know",
+        "With a peer by nodes or domainNames a rule fails closed: Deny and Pass become a denial of everything, Accept "
+        "is dropped (K8S-12).",
+    ),
+    LintRule(
         "MUS601", "host-lock-out", "error", "A host endpoint closes its host",
         "With a host endpoint present, and neither a policy nor a profile that lets traffic through, all that the host "
         "sends and receives itself is dropped, except on failsafe ports (HEP-7).",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reference.analysis.lint.boxes import split_ports
+from reference.analysis.lint.cluster_rules import ClusterPolicy, ClusterRule, cluster_peer, unknown_peers
 from reference.analysis.lint.implication import labels_in, satisfiable
 from reference.analysis.lint.labels import (
     ACCOUNT_LABELS,
@@ -24,6 +25,7 @@ from reference.resources import GlobalNetworkPolicy, Key, KubernetesNetworkPolic
 from reference.resources.calico import EntityRule, Rule
 from reference.resources.faults import FieldPath, nearest
 from reference.resources.kubernetes import EgressRule, IngressRule
+from reference.resources.policy_api import EgressPeer, IngressPeer
 from reference.selectors import Node, parse
 from reference.selectors.matching import matcher
 
@@ -141,7 +143,7 @@ def _named_ports(rule: RuleFacts) -> Iterator[tuple[str, int | None, FieldPath]]
                 for index, entry in enumerate(entries):
                     if split_ports((entry,))[1]:
                         yield str(entry), protocol, (*rule.path, side, field, index)
-    elif rule.rule is not None:
+    elif isinstance(rule.rule, IngressRule | EgressRule):
         for index, port in enumerate(rule.rule.ports or ()):
             if isinstance(port.port, str):
                 yield port.port, protocol_number(port.protocol), (*rule.path, "ports", index, "port")
@@ -201,6 +203,8 @@ def inert_for_pods(subject: Subject) -> Iterator[Finding]:
 
 
 def _selector_path(policy: PolicyFacts) -> FieldPath:
+    if isinstance(policy.resource, ClusterPolicy):
+        return ("spec", "subject")
     return ("spec", "podSelector" if isinstance(policy.resource, KubernetesNetworkPolicy) else "selector")
 
 
@@ -211,8 +215,10 @@ def _peers(subject: Subject) -> Iterator[_Peer]:
             if isinstance(rule.rule, Rule):
                 yield from _entity_peers(rule, "source", rule.rule.source)
                 yield from _entity_peers(rule, "destination", rule.rule.destination)
-            elif rule.rule is not None:
+            elif isinstance(rule.rule, IngressRule | EgressRule):
                 yield from _kubernetes_peers(rule, rule.rule)
+            elif rule.rule is not None:
+                yield from _cluster_peers(rule, rule.rule)
 
 
 def _entity_peers(rule: RuleFacts, side: str, entity: EntityRule) -> Iterator[_Peer]:
@@ -241,6 +247,15 @@ def _kubernetes_peers(rule: RuleFacts, one: IngressRule | EgressRule) -> Iterato
             yield _Peer(rule, who, (*rule.path, field, index))
 
 
+def _cluster_peers(rule: RuleFacts, one: ClusterRule) -> Iterator[_Peer]:
+    unknown = unknown_peers(one)
+    peers: tuple[IngressPeer | EgressPeer, ...] = one.peers
+    for index, peer in enumerate(peers):
+        who = None if index in unknown else cluster_peer(peer, one)
+        if who is not None:
+            yield _Peer(rule, who, (*rule.path, "from" if rule.way == "ingress" else "to", index))
+
+
 def _selectors(subject: Subject) -> Iterator[tuple[Key, Node, FieldPath]]:
     """Every selector as it is written, for its label names."""
     for policy in subject.policies:
@@ -267,7 +282,7 @@ def _rule_selectors(rule: RuleFacts) -> Iterator[tuple[Node, FieldPath]]:
                 ("namespaceSelector", entity.namespace_selector),
             )
             yield from ((parse(text).node, (*rule.path, side, field)) for field, text in texts if text)
-    elif rule.rule is not None:
+    elif isinstance(rule.rule, IngressRule | EgressRule):
         field, peers = ("from", rule.rule.from_) if isinstance(rule.rule, IngressRule) else ("to", rule.rule.to)
         for index, peer in enumerate(peers or ()):
             for name, selector in (("podSelector", peer.pod_selector), ("namespaceSelector", peer.namespace_selector)):

@@ -13,6 +13,13 @@ from typing import Literal
 import msgspec
 
 from reference.analysis.lint.boxes import Box, Way, kubernetes_boxes, rule_boxes
+from reference.analysis.lint.cluster_rules import (
+    ClusterPolicy,
+    ClusterRule,
+    cluster_action,
+    cluster_boxes,
+    cluster_scope,
+)
 from reference.analysis.lint.labels import policy_scope, seen
 from reference.analysis.lint.registry import RULES, Severity
 from reference.endpoints import Family
@@ -24,6 +31,9 @@ from reference.resources import (
     GlobalNetworkSet,
     HostEndpoint,
     Key,
+    KubernetesAdminNetworkPolicy,
+    KubernetesBaselineAdminNetworkPolicy,
+    KubernetesClusterNetworkPolicy,
     KubernetesNetworkPolicy,
     NetworkPolicy,
     NetworkSet,
@@ -38,8 +48,7 @@ from reference.state import State
 
 WAYS: tuple[Way, ...] = ("ingress", "egress")
 PolicyList = Literal["normal", "untracked", "preDNAT"]
-AnyPolicyResource = NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy
-AnyRule = Rule | IngressRule | EgressRule
+AnyRule = Rule | IngressRule | EgressRule | ClusterRule
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +123,11 @@ class PolicyFacts:
     @cached_property
     def scope(self) -> Node | None:
         """The endpoints it selects; None for a kind the linter does not read."""
-        return policy_scope(self.resource) if isinstance(self.resource, AnyPolicyResource) else None
+        if isinstance(self.resource, ClusterPolicy):
+            return cluster_scope(self.resource)
+        if isinstance(self.resource, NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy):
+            return policy_scope(self.resource)
+        return None
 
     @cached_property
     def _rules(self) -> dict[Way, tuple[RuleFacts, ...]]:
@@ -141,6 +154,14 @@ class PolicyFacts:
                     peers = one.from_ if isinstance(one, IngressRule) else one.to
                     boxes = tuple(kubernetes_boxes(peers, one.ports, self.namespace, way))
                     yield RuleFacts(self, way, index, "Allow", one, boxes)
+            case (
+                KubernetesClusterNetworkPolicy(spec=spec)
+                | KubernetesAdminNetworkPolicy(spec=spec)
+                | KubernetesBaselineAdminNetworkPolicy(spec=spec)
+            ):
+                found: tuple[ClusterRule, ...] = spec.ingress if way == "ingress" else spec.egress
+                for index, each in enumerate(found):
+                    yield RuleFacts(self, way, index, cluster_action(each), each, tuple(cluster_boxes(each, way)))
             case _:
                 for prepared in self._policy.rules(way):
                     yield RuleFacts(self, way, prepared.index, prepared.action, None, ())

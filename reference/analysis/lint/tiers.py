@@ -7,6 +7,7 @@ from itertools import groupby, pairwise
 from math import inf
 
 from reference.analysis.lint.boxes import Way, may_overlap
+from reference.analysis.lint.cluster_rules import ClusterPolicy
 from reference.analysis.lint.implication import satisfiable
 from reference.analysis.lint.labels import every
 from reference.analysis.lint.subject import WAYS, Finding, PolicyFacts, RuleFacts, Subject
@@ -57,7 +58,11 @@ def _ties(subject: Subject, group: list[PolicyFacts]) -> Iterator[Finding]:
 
 
 def _order_path(policy: PolicyFacts) -> FieldPath:
-    return ("metadata", "name") if isinstance(policy.resource, KubernetesNetworkPolicy) else ("spec", "order")
+    return (
+        ("metadata", "name")
+        if isinstance(policy.resource, KubernetesNetworkPolicy)
+        else (("spec", "priority") if isinstance(policy.resource, ClusterPolicy) else ("spec", "order"))
+    )
 
 
 def _clash(one: PolicyFacts, other: PolicyFacts) -> tuple[RuleFacts, RuleFacts] | None:
