@@ -84,6 +84,7 @@ _TRIALS = (
     _Trial("conntrack and NAT", "established flows and natOutgoing", "a kernel with CONFIG_NFT_CT and CONFIG_NFT_MASQ"),
     _Trial("NFLOG", "naming the rule that dropped a packet", "a kernel with CONFIG_NFT_LOG and nfnetlink_log"),
     _Trial("rule trace", "explaining a packet rule by rule", "a kernel with nftables tracing", required=False),
+    _Trial("eBPF", "the ebpf dataplane", "run as root; setup.sh compiles the programs with clang", required=False),
     _Trial("packet sockets", "crafted packets and captures", "a kernel with CONFIG_PACKET"),
     _Trial(
         "kernel WireGuard", "encryption (the faster way)", "modprobe wireguard, or use wireguard-go", required=False

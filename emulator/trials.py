@@ -17,6 +17,7 @@ from collections.abc import Callable
 import msgspec
 
 from emulator import namespaces, sandbox, sysctl
+from emulator.dataplane import DATAPLANES
 from emulator.netlink import Batch, RouteSocket
 from emulator.pods import PodNetwork
 from reference.endpoints import WorkloadEndpoint
@@ -107,6 +108,10 @@ def _nflog() -> None:
         listener.bind((0, 0))
 
 
+def _ebpf() -> None:
+    DATAPLANES["ebpf"]().close()
+
+
 def _packet_sockets() -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as probe:
         probe.bind(("lo", 0))
@@ -131,6 +136,7 @@ TRIALS: dict[str, Callable[[], None]] = {
     ),
     "NFLOG": _nflog,
     "rule trace": lambda: _nft("chain c { type filter hook prerouting priority -350; meta nftrace set 1; }"),
+    "eBPF": _ebpf,
     "packet sockets": _packet_sockets,
     "kernel WireGuard": lambda: _link("wireguard"),
     "/dev/net/tun": _tun,
