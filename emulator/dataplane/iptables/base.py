@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from emulator.dataplane.iptables.chains import guard_rules
+from emulator.dataplane.iptables.hosts import FROM_FORWARD, FROM_HOST, FROM_UNTRACKED, TO_FORWARD, link_rules
 from emulator.dataplane.iptables.names import WORKLOAD_PREFIX, chain_name, set_name, walk_chain
 from emulator.dataplane.iptables.parts import Chain, Rule, SetSpec, Table
 from reference.endpoints import Family
@@ -16,8 +17,11 @@ from reference.program.types import EndpointProgram, FlowDirection, HostAction
 
 HOOKS: tuple[tuple[Table, str, str], ...] = (
     ("raw", "PREROUTING", "cali-PREROUTING"),
+    ("raw", "OUTPUT", "cali-OUTPUT"),
+    ("mangle", "PREROUTING", "cali-PREROUTING"),
     ("filter", "FORWARD", "cali-FORWARD"),
     ("filter", "INPUT", "cali-INPUT"),
+    ("filter", "OUTPUT", "cali-OUTPUT"),
     ("nat", "POSTROUTING", "cali-POSTROUTING"),
 )
 """(table, kernel chain, our chain): a jump is the first rule of each kernel chain (IPT-7)."""
@@ -27,7 +31,6 @@ _FROM_DISPATCH, _TO_DISPATCH = "cali-from-wl-dispatch", "cali-to-wl-dispatch"
 _SPOOF_DISPATCH, _SPOOFED = "cali-spoof-dispatch", "cali-spoofed"
 _ESTABLISHED = Rule("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "established and related (CT-2)")
 _INVALID = "-m conntrack --ctstate INVALID"
-_NEIGHBOURS = (130, 131, 132, 133, 135, 136)
 
 
 def sources_set(family: Family) -> SetSpec:
@@ -54,7 +57,7 @@ def _prerouting(family: Family) -> Chain:
     """CT-5: a pod sends from its own addresses only; link-local ones never leave the link."""
     sources = sources_set(family)
     rules = [
-        Rule(f"! {_FROM_POD} -j RETURN", "not from a pod"),
+        Rule(f"! {_FROM_POD} -g {FROM_UNTRACKED}", "not from a pod (HEP-14)"),
         Rule(f"-m set --match-set {sources.name} src,src -j RETURN", "its own address"),
     ]
     if family == 6:
@@ -71,28 +74,31 @@ def _spoofed() -> Chain:
 def _forward() -> Chain:
     """POL-18: out of the source's interface, then into the destination's; both must accept."""
     rules = (
-        Rule(f"! {_FROM_POD} ! {_TO_POD} -j RETURN", "none of ours"),
+        Rule(f"-j {FROM_FORWARD}", "forward policy of host endpoints"),
+        Rule(f"! {_FROM_POD} ! {_TO_POD} -g {TO_FORWARD}", "none of ours"),
         _ESTABLISHED,
         *guard_rules(f"{_FROM_POD} {_INVALID}", "invalid", "egress"),
         *guard_rules(_INVALID, "invalid", "ingress"),
         Rule(f"{_FROM_POD} -j {_FROM_DISPATCH}", "egress of the source"),
         Rule(f"{_TO_POD} -j {_TO_DISPATCH}", "ingress of the destination"),
+        Rule(f"-j {TO_FORWARD}", "forward policy of host endpoints"),
         Rule("-j ACCEPT", "accepted by policy"),
     )
     return Chain(name="cali-FORWARD", rules=rules)
 
 
 def _input() -> Chain:
-    return Chain(name="cali-INPUT", rules=(Rule(f"{_FROM_POD} -g cali-wl-to-host", "from a pod to the node itself"),))
+    rules = (
+        Rule(f"{_FROM_POD} -g cali-wl-to-host", "from a pod to the node itself"),
+        Rule(f"-j {FROM_HOST}", "host endpoints"),
+    )
+    return Chain(name="cali-INPUT", rules=rules)
 
 
 def _workload_to_host(family: Family, to_host: HostAction) -> Chain:
     """HEP-12: neighbour discovery, replies, then egress policy, then defaultEndpointToHostAction."""
-    rules = []
-    if family == 6:
-        discovery = "-p 58 -m icmp6 --icmpv6-type {} -j ACCEPT"
-        rules = [Rule(discovery.format(number), "listeners and neighbours on the link") for number in _NEIGHBOURS]
-    rules += [
+    rules = [
+        *link_rules(family, "ACCEPT"),
         _ESTABLISHED,
         *guard_rules(_INVALID, "invalid", "egress"),
         Rule(f"-j {_FROM_DISPATCH}", "egress of the source"),

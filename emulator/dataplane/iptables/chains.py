@@ -12,7 +12,7 @@ from functools import lru_cache
 from emulator.dataplane.contract import Guard, RuleRef
 from emulator.dataplane.iptables.matching import Needs, conditions
 from emulator.dataplane.iptables.names import PROFILE_TIER, group_chain, log_prefix, policy_chain, walk_chain
-from emulator.dataplane.iptables.parts import Chain, Rule
+from emulator.dataplane.iptables.parts import Chain, Rule, Table
 from emulator.dataplane.nftables.chains import GROUPED_ABOVE, group
 from emulator.nflog import DENY_GROUP, LOG_GROUP
 from reference.endpoints import Family
@@ -21,21 +21,23 @@ from reference.program.types import FlowDirection, PolicyProgram, ProgramRule, T
 ACCEPT_MARK, PASS_MARK = 0x10000, 0x20000
 SNAPLEN = 128  # enough for an IPv6 header with options and the transport's
 
+ACCEPTED = f"-m mark --mark {ACCEPT_MARK:#x}/{ACCEPT_MARK:#x}"
+CLEAR = f"-j MARK --set-xmark 0x0/{ACCEPT_MARK | PASS_MARK:#x}"
 _UNDECIDED = f"-m mark ! --mark {PASS_MARK:#x}/{PASS_MARK:#x}"
-_RETURN_IF_ACCEPTED = Rule(f"-m mark --mark {ACCEPT_MARK:#x}/{ACCEPT_MARK:#x} -j RETURN", "accepted")
+_RETURN_IF_ACCEPTED = Rule(f"{ACCEPTED} -j RETURN", "accepted")
 _RETURN_IF_DECIDED = Rule(f"-m mark ! --mark 0x0/{ACCEPT_MARK | PASS_MARK:#x} -j RETURN", "accepted or passed")
 
 
-def policy_chains(policy: PolicyProgram, family: Family) -> tuple[Chain, Chain]:
+def policy_chains(policy: PolicyProgram, family: Family, table: Table = "filter") -> tuple[Chain, Chain]:
     """The ingress and the egress chain of a policy or profile."""
     return (
-        _policy_chain(policy, "ingress", policy.ingress, family),
-        _policy_chain(policy, "egress", policy.egress, family),
+        _policy_chain(policy, "ingress", policy.ingress, family, table),
+        _policy_chain(policy, "egress", policy.egress, family, table),
     )
 
 
 def _policy_chain(
-    policy: PolicyProgram, direction: FlowDirection, rules: tuple[ProgramRule, ...], family: Family
+    policy: PolicyProgram, direction: FlowDirection, rules: tuple[ProgramRule, ...], family: Family, table: Table
 ) -> Chain:
     needs = Needs(family)
     written: list[Rule] = []
@@ -45,6 +47,7 @@ def _policy_chain(
             written.extend(_acting(matching, ref))
     return Chain(
         name=policy_chain(policy.id, direction),
+        table=table,
         rules=tuple(written),
         lookups=frozenset(needs.lookups),
         literals=frozenset(needs.literals),
@@ -78,16 +81,19 @@ def guard_rules(matching: str, guard: Guard, direction: FlowDirection) -> tuple[
     return deny(matching, RuleRef(tier=tier, direction=direction, guard=guard))
 
 
-def walk_to_chain(walk: Walk) -> Chain:
-    """The way of a packet through tiers and profiles; returning from the chain means accepted (POL-12 … POL-15)."""
-    rules = [Rule(f"-j MARK --set-xmark 0x0/{ACCEPT_MARK | PASS_MARK:#x}", "a walk begins: nothing decided")]
+def walk_to_chain(walk: Walk, table: Table = "filter") -> Chain:
+    """The way of a packet through tiers and profiles (POL-12 … POL-15).
+
+    Returning from the chain means accepted or, of a walk that goes on (HEP-3), not denied; the mark tells which.
+    """
+    rules = [Rule(CLEAR, "a walk begins: nothing decided")]
     direct = {policy_chain(profile, walk.direction) for profile in walk.profiles}
     groups: list[Chain] = []
     for number, tier in enumerate(walk.tiers):
         if number:
             rules.append(Rule(f"-j MARK --set-xmark 0x0/{PASS_MARK:#x}", f"tier {tier.tier} begins"))
         if len(tier.policies) > GROUPED_ABOVE:
-            made = [_group(some, walk.direction) for some in group(tier.policies)]
+            made = [_group(some, walk.direction, table) for some in group(tier.policies)]
             groups.extend(made)
             steps = [(chain.name, f"{len(chain.jumps)} policies") for chain in made]
         else:
@@ -97,9 +103,10 @@ def walk_to_chain(walk: Walk) -> Chain:
     for profile in walk.profiles:
         rules.append(Rule(f"-j {policy_chain(profile, walk.direction)}", f"profile {profile}"))
         rules.append(_RETURN_IF_ACCEPTED)
-    rules.extend(guard_rules("", "no profile matched", walk.direction))
+    if walk.end == "deny":
+        rules.extend(guard_rules("", "no profile matched", walk.direction))
     name = walk_chain(walk.id, walk.direction)
-    return Chain(name=name, rules=tuple(rules), jumps=frozenset(direct), groups=tuple(groups))
+    return Chain(name=name, table=table, rules=tuple(rules), jumps=frozenset(direct), groups=tuple(groups))
 
 
 def _tier(tier: TierStep, steps: list[tuple[str, str]], direction: FlowDirection) -> Iterator[Rule]:
@@ -116,14 +123,14 @@ def _tier(tier: TierStep, steps: list[tuple[str, str]], direction: FlowDirection
 
 
 @lru_cache(maxsize=4096)
-def _group(policies: tuple[str, ...], direction: FlowDirection) -> Chain:
+def _group(policies: tuple[str, ...], direction: FlowDirection, table: Table) -> Chain:
     """A chain that goes through some policies of a tier until one decides (POL-21's idea, whatever the selectors)."""
     rules = []
     for policy in policies:
         rules.append(Rule(f"-j {policy_chain(policy, direction)}", policy))
         rules.append(_RETURN_IF_DECIDED)
     jumps = frozenset(policy_chain(policy, direction) for policy in policies)
-    return Chain(name=group_chain(policies, direction), rules=tuple(rules), jumps=jumps)
+    return Chain(name=group_chain(policies, direction), table=table, rules=tuple(rules), jumps=jumps)
 
 
 def _join(matching: str, action: str) -> str:

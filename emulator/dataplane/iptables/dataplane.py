@@ -10,9 +10,10 @@ from emulator.dataplane.iptables.base import HOOKS, dispatch_chains, static_chai
 from emulator.dataplane.iptables.commands import CommandError, Commands, Variant
 from emulator.dataplane.iptables.kernel import Kernel, SavedRule, parse, saved_chains, saved_rules
 from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, log_prefix
-from emulator.dataplane.iptables.parts import TABLES, Chain
-from emulator.dataplane.iptables.plan import Plan, Programmed, plan
+from emulator.dataplane.iptables.parts import TABLES, Chain, chain_key
+from emulator.dataplane.iptables.plan import Plan, plan
 from emulator.dataplane.iptables.trace import LegacyTrace, NftTrace
+from emulator.dataplane.iptables.wanted import Programmed
 from emulator.nflog import DENY_GROUP, LOG_GROUP, DropListener
 from reference.endpoints import Family
 from reference.errors import EnvironmentLacksError
@@ -52,11 +53,6 @@ class IptablesDataplane:
         Raises:
             EnvironmentLacksError: the kernel or iptables cannot express something.
         """
-        if program.host_endpoints:
-            raise EnvironmentLacksError(
-                f"node {program.node}: the {self.name} dataplane has no host endpoints yet "
-                f"(found one for interface {min(program.host_endpoints)}); use the nftables dataplane"
-            )
         if self._programmed:
             try:
                 return self._send(program, self._programmed)
@@ -112,9 +108,9 @@ class IptablesDataplane:
         """The rule a dropped or logged packet's prefix stands for; None if it is not ours."""
         return self._refs.get(prefix)
 
-    def chain_rules(self, family: Family, chain: str) -> tuple[RuleRef | None, ...]:
+    def chain_rules(self, family: Family, key: str) -> tuple[RuleRef | None, ...]:
         """What each rule of a chain stands for, in order; empty for a chain that is not ours."""
-        found = self._programmed[family].chain(chain) if family in self._programmed else None
+        found = self._programmed[family].chain(key) if family in self._programmed else None
         return tuple(rule.ref for rule in found.rules) if found else ()
 
     def saved(self, family: Family) -> Iterator[tuple[SavedRule, int, RuleRef | None]]:
@@ -122,8 +118,9 @@ class IptablesDataplane:
         position: dict[str, int] = {}
         for rule in saved_rules(self._commands.save(family, counters=True)):
             if rule.chain.startswith(CHAIN_PREFIX):
-                at = position[rule.chain] = position.get(rule.chain, 0) + 1
-                refs = self.chain_rules(family, rule.chain)
+                key = chain_key(rule.table, rule.chain)
+                at = position[key] = position.get(key, 0) + 1
+                refs = self.chain_rules(family, key)
                 yield rule, at, refs[at - 1] if at <= len(refs) else None
 
     def counters(self) -> Mapping[RuleRef, Counter]:
@@ -146,8 +143,8 @@ class IptablesDataplane:
             chains: dict[str, list[str]] = {name: [] for name in kernel.chains}
             hooks: dict[str, list[str]] = {}
             for rule in saved_rules(saved):
-                if rule.chain in chains:
-                    chains[rule.chain].append(_TAG.sub(r"\g<1>0", _OUR_COMMENT.sub("", rule.text)))
+                if (key := chain_key(rule.table, rule.chain)) in chains:
+                    chains[key].append(_TAG.sub(r"\g<1>0", _OUR_COMMENT.sub("", rule.text)))
                 elif rule.hash:
                     hooks.setdefault(f"{rule.table} {rule.chain}", []).append(_OUR_COMMENT.sub("", rule.text))
             if chains or hooks or kernel.sets or kernel.strays:

@@ -15,7 +15,7 @@ from immutables import Map
 
 from emulator.dataplane.iptables.base import HOOKS
 from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, comment, digest, tagged
-from emulator.dataplane.iptables.parts import Chain, Rule, SetType, Table
+from emulator.dataplane.iptables.parts import Chain, Rule, SetType, Table, chain_key
 from reference.endpoints import Family
 
 HASH_LENGTH = 16
@@ -23,13 +23,6 @@ _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _RULE = re.compile(r"^(?:\[(?P<packets>\d+):(?P<bytes>\d+)\] )?-A (?P<chain>\S+)(?: (?P<text>.*))?$")
 _OURS = re.compile(rf'--comment "?cali:([A-Za-z0-9_-]{{{HASH_LENGTH}}})')
 _LOOKUP = re.compile(r"--match-set (\S+) (\S+)")
-
-
-class KernelChain(msgspec.Struct, frozen=True):
-    """A chain of ours and the hashes of its rules; "" for a rule that is not ours."""
-
-    table: Table
-    hashes: tuple[str, ...] = ()
 
 
 class KernelSet(msgspec.Struct, frozen=True):
@@ -43,7 +36,7 @@ class KernelSet(msgspec.Struct, frozen=True):
 class Kernel(msgspec.Struct, frozen=True):
     """One family's part of the kernel, as far as it is ours."""
 
-    chains: Map[str, KernelChain] = Map()
+    chains: Map[str, tuple[str, ...]] = Map()  # by key: the hashes of its rules, "" for a rule that is not ours
     sets: Map[str, KernelSet] = Map()  # by first name
     hooks: Map[tuple[Table, str], tuple[str, ...]] = Map()  # rules of the kernel's own chains, "" for others' rules
     reads: frozenset[tuple[str, str]] = frozenset()  # first names of the sets that rules read, and the side
@@ -121,7 +114,7 @@ def parse(family: Family, saved: str, sets: str) -> Kernel:
     return Kernel(
         chains=Map(
             {
-                chain: KernelChain(table, tuple(some))
+                chain_key(table, chain): tuple(some)
                 for (table, chain), some in hashes.items()
                 if chain.startswith(CHAIN_PREFIX)
             }

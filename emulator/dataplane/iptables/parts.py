@@ -8,8 +8,8 @@ import msgspec
 
 from emulator.dataplane.contract import RuleRef
 
-Table = Literal["raw", "filter", "nat"]
-TABLES: tuple[Table, ...] = ("raw", "filter", "nat")
+Table = Literal["raw", "mangle", "filter", "nat"]
+TABLES: tuple[Table, ...] = ("raw", "mangle", "filter", "nat")
 SetType = Literal["hash:net", "hash:ip,port", "hash:net,iface"]
 Side = Literal["src", "dst"]
 
@@ -22,6 +22,17 @@ class SetSpec(msgspec.Struct, frozen=True):
 
 
 Content = tuple[SetSpec, frozenset[str]]
+
+
+def chain_key(table: str, name: str) -> str:
+    """The key of a chain of a table."""
+    return f"{table} {name}"
+
+
+def split_key(key: str) -> tuple[Table, str]:
+    """The table and the name of a chain."""
+    table, _, name = key.partition(" ")
+    return msgspec.convert(table, Table), name
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -47,6 +58,16 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     literals: frozenset[tuple[SetSpec, frozenset[str]]] = frozenset()
     jumps: frozenset[str] = frozenset()
     groups: tuple[Chain, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells it apart from all other chains: each table has its own."""
+        return chain_key(self.table, self.name)
+
+    @property
+    def jump_keys(self) -> frozenset[str]:
+        """The keys of the chains jumped to; a jump stays in its table."""
+        return frozenset(chain_key(self.table, name) for name in self.jumps)
 
     @property
     def set_names(self) -> frozenset[str]:

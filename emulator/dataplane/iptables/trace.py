@@ -56,6 +56,7 @@ class Rules(Protocol):
 class _Met(msgspec.Struct, frozen=True):
     """One report of the kernel: the rule by its number in the chain, 0 for a chain's end."""
 
+    table: str
     chain: str
     number: int
     verdict: str
@@ -87,11 +88,12 @@ class _Trace:
         self._met.extend(self._receive())
         if not self._met:
             return []
-        known = {(rule.chain, number): (rule.text, ref) for rule, number, ref in self._rules.saved(self._family)}
+        saved = self._rules.saved(self._family)
+        known = {(str(rule.table), rule.chain, number): (rule.text, ref) for rule, number, ref in saved}
         return [step for met in self._met if (step := self._step(met, known))]
 
-    def _step(self, met: _Met, known: dict[tuple[str, int], tuple[str, RuleRef | None]]) -> TraceStep | None:
-        text, ref = known.get((met.chain, met.number), (f"end of chain: {met.verdict}", None))
+    def _step(self, met: _Met, known: dict[tuple[str, str, int], tuple[str, RuleRef | None]]) -> TraceStep | None:
+        text, ref = known.get((met.table, met.chain, met.number), (f"end of chain: {met.verdict}", None))
         words = _COMMENT.sub("", text)
         verdict = met.verdict or verdict_of(words)
         return TraceStep(node=self.node, chain=met.chain, rule=ref, text=words, verdict=verdict)
@@ -128,10 +130,10 @@ class NftTrace(_Trace):
                 continue
             kind = struct.unpack("!I", parts[_TYPE])[0]
             handle = struct.unpack("!Q", parts[_HANDLE])[0] if _HANDLE in parts else 0
-            place = (string(parts.get(_TABLE, b"")), chain, handle)
+            table = string(parts.get(_TABLE, b""))
             verdict = "return" if kind == _OF_RETURN else _verdict(attributes(parts.get(_VERDICT, b"")))
             if kind != _OF_POLICY:
-                yield _Met(chain, numbers.get(place, 0), verdict)
+                yield _Met(table, chain, numbers.get((table, chain, handle), 0), verdict)
 
     def _numbers(self) -> dict[tuple[str, str, int], int]:
         """(table, chain, handle) of every rule of this family, and its number in the chain."""
@@ -173,9 +175,9 @@ class LegacyTrace(_Trace):
             report = _LOGGED.search(string(attributes(body).get(_LOG_PREFIX, b"")))
             if report and report["chain"].startswith(CHAIN_PREFIX):
                 if report["kind"] == "rule":
-                    yield _Met(report["chain"], int(report["number"]), "")
+                    yield _Met(report["table"], report["chain"], int(report["number"]), "")
                 else:
-                    yield _Met(report["chain"], 0, "return")
+                    yield _Met(report["table"], report["chain"], 0, "return")
 
 
 def conditions(packet: Packet) -> str:

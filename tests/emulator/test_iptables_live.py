@@ -1,0 +1,189 @@
+"""What only the iptables dataplane has to prove in a kernel: neighbours, half-way applies, no hole, traces."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from nftables_lab import Lab, nets, policy, ports, program, rule
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(params=["iptables", "iptables-legacy"])
+def dataplane(request):
+    """Both variants run these tests."""
+    return request.param
+
+
+def run(*command, given=None):
+    """Run a program; its output."""
+    return subprocess.run(command, input=given, check=True, capture_output=True, text=True).stdout
+
+
+def tool(dataplane, name="iptables"):
+    """The program of a variant."""
+    return f"{name}-{'legacy' if dataplane == 'iptables-legacy' else 'nft'}"
+
+
+A = policy("np:shop/a", [rule("allow", 0, source_sets=("n1",)), rule("log", 1, destination_port_sets=("p1",))])
+B = policy("np:shop/b", [rule("deny", 0, protocol=6, destination_ports=(1, 9))])
+TIERS = [("default", "deny", ["np:shop/a", "np:shop/b"])]
+NAMED = ports("p1", "10.0.0.2,6,80", "10.0.0.2,132,80", "fd00::2,17,80")
+
+
+def end():
+    """Where all roads lead, made anew each time."""
+    sets = [*nets("n1", "10.0.0.0/25", "10.0.0.128/32", "fd00::/127", "fd00::8/128"), *NAMED]
+    return program(ingress=TIERS, policies=[A, B], sets=sets, nat_sources=frozenset({"10.0.0.0/8", "::/0"}))
+
+
+STAGES = (
+    lambda: program(),
+    lambda: program(ingress=TIERS, policies=[A], pods=(1, 3), sets=[*nets("n1", "0.0.0.0/0", "::/0")]),
+    lambda: program(ingress=TIERS, policies=[B, A], sets=nets("n2", "10.0.0.0/24"), pods=()),
+    lambda: program(ingress=TIERS[:1], policies=[policy("np:shop/a", [rule("pass", 0)]), B], pods=(1, 2, 3)),
+    lambda: program(egress=[("t", "pass", [f"np:shop/{n}" for n in range(40)])], policies=[A, B], to_host="accept"),
+)
+
+
+def histories(dataplane):
+    """The same end by many roads, by an agent that died on the way, and after somebody meddled."""
+    from emulator.dataplane import DATAPLANES
+
+    walked = DATAPLANES[dataplane]()
+    for stage in STAGES:
+        walked.apply(stage())
+    first, again = walked.apply(end()), walked.apply(end())
+    by_steps = walked.read_back()
+    walked.clean()
+    fresh = DATAPLANES[dataplane]()
+    empty = fresh.read_back()
+    fresh.apply(end())
+    at_once = fresh.read_back()
+    taken_over = DATAPLANES[dataplane]().apply(end())
+    found = {
+        "path does not matter": by_steps == at_once and len(str(at_once)) > 3000,
+        "sent": first.operations > 0,
+        "sent again": [again.operations, again.bytes],
+        "cleaned": empty == {},
+        "sent by an agent that takes over": [taken_over.operations, taken_over.bytes],
+    }
+    for words, command in MEDDLING.items():
+        run(tool(dataplane) if command[0] != "ipset" else "ipset", *command[command[0] == "ipset" :])
+        meddled = DATAPLANES[dataplane]()
+        changed = meddled.read_back() != at_once
+        meddled.apply(end())
+        found[words] = changed and meddled.read_back() == at_once
+    for stage in STAGES:
+        agent = DATAPLANES[dataplane]()  # each lives for one apply
+        agent.apply(stage())
+    DATAPLANES[dataplane]().apply(end())
+    found["healed from anything"] = agent.read_back() == at_once
+    return found
+
+
+MEDDLING = {
+    "a rule flushed": ("-F", "cali-FORWARD"),
+    "a rule in the middle": ("-I", "cali-FORWARD", "2", "-j", "RETURN"),
+    "a rule at the end": ("-A", "cali-to-wl-dispatch", "-j", "RETURN"),
+    "our jump gone": ("-D", "FORWARD", "1"),
+    "a member gone": ("ipset", "del", "cali40n1", "10.0.0.128"),
+    "a set flushed": ("ipset", "flush", "cali60p1"),
+    "a set of ours nobody reads": ("ipset", "create", "cali41n1", "hash:net"),
+}
+
+
+def test_history_does_not_matter(sandboxed, dataplane):
+    """Invariant 28: one state, one kernel, by whatever road; the same twice sends nothing; meddling is mended."""
+    found = sandboxed(histories, dataplane)
+    assert found == {key: [0, 0] if key.startswith("sent ") else True for key in found} and len(found) == 13
+
+
+def neighbours(dataplane):
+    """Other software's rules before, between and after."""
+    from emulator.dataplane import DATAPLANES
+
+    iptables, save = tool(dataplane), f"{tool(dataplane)}-save"
+    run(iptables, "-N", "OTHER")
+    run(iptables, "-A", "FORWARD", "-p", "udp", "-j", "OTHER")
+    run(iptables, "-t", "nat", "-A", "POSTROUTING", "-o", "other0", "-j", "MASQUERADE")
+    run("ipset", "create", "other", "hash:ip")
+
+    def theirs():
+        tables = "".join(run(save, "-t", table) for table in ("filter", "nat"))
+        kept = [line for line in tables.splitlines() if "cali" not in line and not line.startswith(("#", ":"))]
+        return [*kept, "create other" in run("ipset", "save")]
+
+    before = theirs()
+    lab = Lab(dataplane)
+    lab.apply(end())
+    run(iptables, "-I", "FORWARD", "1", "-j", "DROP")  # it gets before us until we look
+    alone = lab.dataplane
+    DATAPLANES[dataplane]().apply(end())
+    first = run(iptables, "-S", "FORWARD").splitlines()[1]
+    let_through = lab.tcp(1, 2, 80)
+    run(iptables, "-D", "FORWARD", "-j", "DROP")
+    during = theirs()
+    alone.clean()
+    left = "".join(run(save, "-t", table) for table in ("raw", "filter", "nat")) + run("ipset", "save")
+    return {
+        "untouched": before == during == theirs() and len(before) == 7,
+        "ours is first": first.endswith("-j cali-FORWARD"),
+        "let through": let_through,
+        "nothing of ours is left": "cali" not in left,
+    }
+
+
+def test_other_software_is_left_alone(sandboxed, dataplane):
+    """IPT-7: our jump is first in the kernel's chain; rules and sets of others stay, before, during and after."""
+    assert sandboxed(neighbours, dataplane) == {
+        "untouched": True,
+        "ours is first": True,
+        "let through": "allowed",
+        "nothing of ours is left": True,
+    }
+
+
+def tracing(dataplane):
+    """One packet of each family, with the rules it met."""
+    from reference.packet import Packet
+
+    lab = Lab(dataplane)
+    lab.apply(end())
+    found = {}
+    for family in (4, 6):
+        packet = Packet(
+            source=lab.address(1, family),
+            destination=lab.address(2, family),
+            protocol=6,
+            source_port=0,
+            destination_port=9 if family == 4 else 80,
+        )
+        trace = lab.dataplane.trace("node-1", packet)
+        lab.tcp(3, 2, 80, family)
+        before = len(trace.steps())
+        outcome = lab.tcp(1, 2, packet.destination_port, family)
+        steps = trace.steps()
+        trace.close()
+        trace.close()
+        named = [f"{step.chain}: {step.rule} {step.verdict}" for step in steps if step.rule]
+        jumps = [step.verdict for step in steps if step.verdict.startswith(("jump cali-tw", "goto cali-tw"))]
+        found[str(family)] = [before, outcome, named[:1], jumps[:1]]
+    found["left"] = "TRACE" in run(f"{tool(dataplane)}-save", "-t", "raw")
+    return found
+
+
+def test_trace_names_rules(sandboxed, dataplane):
+    """A trace shows the rules one kind of packet met, by name, and leaves nothing behind."""
+    allowed = "cali-pi-np.shop/a: allow by rule 0 of np:shop/a (ingress, tier default) continue"
+    entered = "goto cali-tw-ingress-_"
+    found = sandboxed(tracing, dataplane)
+    for family in ("4", "6"):
+        before, outcome, named, jumps = found[family]
+        assert [before, outcome] == [0, "allowed"]
+        assert allowed in named or named[0].startswith("cali-pro"), named
+        assert jumps[0].startswith("goto cali-tw-"), (jumps, entered)
+    assert found["left"] is False
