@@ -20,7 +20,7 @@ from reference.policy import allowed
 from reference.policy.view import view_of
 from reference.program.compile import Compiler
 from reference.program.interpret import decide
-from reference.resources import ManifestError, parse
+from reference.resources import HostEndpoint, ManifestError, parse
 from reference.state import State
 
 ROOT = Path(__file__).parents[2]
@@ -38,10 +38,13 @@ class Trap:
 
 _SERVICES = "tests/reference/test_services.py::test_services"
 _IPAM = "tests/reference/test_ipam.py::"
-_NO_HOSTS = "host endpoints: belongs to the tests of their oracle and live scenarios"
+_CLUSTER = "tests/reference/test_cluster_policies.py::"
 
 TRAPS: dict[int, Trap] = {
-    1: Trap("ANP and BANP are gone", ("K8S-12",), ("test_admin_and_baseline_tiers_are_there",)),
+    1: Trap(
+        "ANP and BANP are gone", ("K8S-12",),
+        ("test_admin_and_baseline_tiers_are_there", f"{_CLUSTER}test_one_policy"),
+    ),
     2: Trap("ties by name/namespace/kind", ("POL-3",), ("test_ties_are_broken_by_bare_names",)),
     3: Trap("a missing tier is enforced", ("POL-4",), ("test_missing_tier_is_the_last_and_denies",)),
     4: Trap("an all-staged tier is absent", ("POL-13",), ("test_all_staged_tier_is_absent",)),
@@ -51,11 +54,11 @@ TRAPS: dict[int, Trap] = {
     8: Trap("readiness is ignored", ("RULE-12",), (_SERVICES,)),
     9: Trap("an ipBlock that does not parse", ("K8S-9",), ("test_bad_ip_block_is_refused",)),
     10: Trap("`- {}` is all of TCP", ("K8S-10",), ("test_empty_port_entry_is_tcp",)),
-    11: Trap("a HEP without policy", ("HEP-7", "HEP-3"), ("test_host_endpoint_without_policy_is_a_finding",)),
-    12: Trap("automatic HEPs allow", ("HEP-8",), not_yet=_NO_HOSTS),
-    13: Trap("doNotTrack on *", ("HEP-4",), ("test_untracked_on_all_interfaces_is_a_finding",)),
-    14: Trap("no failsafes for forwarded traffic", ("HEP-3",), not_yet=_NO_HOSTS),
-    15: Trap("forward policy of * touches pods", ("HEP-11",), not_yet=_NO_HOSTS),
+    11: Trap("a HEP without policy", ("HEP-7", "HEP-3"), ("test_host_endpoint_without_policy_locks_its_host",)),
+    12: Trap("automatic HEPs allow", ("HEP-8",), ("test_automatic_host_endpoints_allow",)),
+    13: Trap("doNotTrack on *", ("HEP-4",), ("test_untracked_policy_is_ignored_on_all_interfaces",)),
+    14: Trap("no failsafes for forwarded traffic", ("HEP-3",), ("test_failsafes_are_for_the_host_alone",)),
+    15: Trap("forward policy of * touches pods", ("HEP-11",), ("test_forward_policy_of_all_interfaces_touches_pods",)),
     16: Trap("pod to its own host", ("HEP-12",), ("test_pod_to_its_own_node_is_dropped_after_egress",)),
     17: Trap("host to local pod", ("CT-1",), ("test_node_always_reaches_its_pods",)),
     18: Trap(
@@ -78,7 +81,13 @@ TRAPS: dict[int, Trap] = {
     ),
     24: Trap("L7 prefixes", ("L7-4", "L7-5"), not_yet="no L7 proxy: http is validated and not enforced (RULE-15)"),
     25: Trap("http is ignored at L4", ("RULE-15", "L7-9"), ("test_http_is_ignored_at_l4",)),
-    26: Trap("end-of-tier of the two traces", ("FL-6",), not_yet="belongs to the tests of the pending trace"),
+    26: Trap(
+        "end-of-tier of the two traces", ("FL-6",),
+        (
+            "tests/reference/test_policy_pending.py::test_traces",
+            "tests/reference/test_preview.py::test_replacing_differs_from_the_pending_walk",
+        ),
+    ),
     27: Trap("Windows drops Deny rules", ("WIN-2",), not_yet="no HNS dataplane"),
     28: Trap("VPP has no tiers", ("1.5", "3.5"), not_yet="no VPP dataplane"),
     29: Trap("eBPF: doNotTrack egress", ("BPF-8",), not_yet="belongs to the tests of the eBPF dataplane"),
@@ -125,7 +134,7 @@ PODS = """
 ---
 {apiVersion: v1, kind: Node, metadata: {name: n2}, status: {addresses: [{type: InternalIP, address: 172.30.1.12}]}}
 """
-WEB, DB, INTERNET, INTERNET_6 = "shop/web", "shop/db", "203.0.113.9", "2001:db8::9"
+WEB, DB, N1, INTERNET, INTERNET_6 = "shop/web", "shop/db", "172.30.1.11", "203.0.113.9", "2001:db8::9"
 
 
 def cluster(*manifests: str) -> State:
@@ -259,37 +268,84 @@ def test_empty_port_entry_is_tcp() -> None:
 _HOST = "{apiVersion: projectcalico.org/v3, kind: HostEndpoint, metadata: {name: h, labels: {a: b}}, spec: {%s}}"
 
 
-def test_host_endpoint_without_policy_is_a_finding() -> None:
-    """Trap 11 (HEP-7, HEP-3): making a host endpoint locks its host, and lint says so before it happens."""
+def test_host_endpoint_without_policy_locks_its_host() -> None:
+    """Trap 11 (HEP-7, HEP-3): a host endpoint alone closes its host but for failsafes, and forwards; lint warns."""
     bare = _HOST % "node: n1, interfaceName: eth0"
     open_ = _HOST % "node: n1, interfaceName: eth0, profiles: [projectcalico-default-allow]"
-    governed = calico(
-        "GlobalNetworkPolicy", "p", "selector: has(a), ingress: [{action: Allow}], egress: [{action: Allow}]"
+    both = "selector: has(a), ingress: [{action: Allow}], egress: [{action: Allow}]"
+    state = cluster(bare)
+
+    assert not passes(state, INTERNET, N1)
+    assert not passes(state, N1, INTERNET)
+    assert passes(state, INTERNET, N1, "22/TCP")
+    assert passes(state, INTERNET, "10.244.0.1")
+    assert passes(cluster(open_), INTERNET, N1)
+    assert [finding.id for finding in lint(state)] == ["MUS601"]
+    assert lint(cluster(open_)) == ()
+    assert lint(cluster(bare, calico("GlobalNetworkPolicy", "p", both))) == ()
+
+
+def test_automatic_host_endpoints_allow() -> None:
+    """Trap 12 (HEP-8): automatic host endpoints carry the profile that allows, hand-made ones do not."""
+    controllers = "controllers: {node: {hostEndpoint: {autoCreate: Enabled}}}"
+    state = cluster(calico("KubeControllersConfiguration", "default", controllers))
+
+    assert [len(list(one.all(HostEndpoint))) for one in (cluster(), state)] == [0, 2]
+    assert passes(state, INTERNET, N1)
+    assert passes(state, N1, INTERNET)
+    assert lint(state) == ()
+
+
+def test_untracked_policy_is_ignored_on_all_interfaces() -> None:
+    """Trap 13 (HEP-4): an untracked policy denies on a named interface and does nothing on `*`; lint says so."""
+    spec = "selector: has(a), doNotTrack: true, applyOnForward: true, types: [Ingress], ingress: [{action: Deny}]"
+    policy = calico("GlobalNetworkPolicy", "p", spec)
+    named, wide = (
+        cluster(_HOST % f"node: n1, interfaceName: {name}, profiles: [projectcalico-default-allow]", policy)
+        for name in ("eth0", "'*'")
     )
 
-    assert [finding.id for finding in lint(cluster(bare))] == ["MUS601"]
-    assert lint(cluster(open_)) == ()
-    assert lint(cluster(bare, governed)) == ()
+    assert not passes(named, INTERNET, N1)
+    assert passes(wide, INTERNET, N1)
+    assert lint(named) == ()
+    assert [finding.id for finding in lint(wide)] == ["MUS602"]
 
 
-def test_untracked_on_all_interfaces_is_a_finding() -> None:
-    """Trap 13 (HEP-4): an untracked policy does nothing on interface `*`, and lint says so."""
-    wide = _HOST % "node: n1, interfaceName: '*', profiles: [projectcalico-default-allow]"
-    spec = "selector: has(a), doNotTrack: true, applyOnForward: true, types: [Ingress], ingress: [{action: Deny}]"
+_FORWARD = "selector: has(a), applyOnForward: true, ingress: [{action: Deny}], egress: [{action: Deny}]"
 
-    assert [finding.id for finding in lint(cluster(wide, calico("GlobalNetworkPolicy", "p", spec)))] == ["MUS602"]
+
+def test_failsafes_are_for_the_host_alone() -> None:
+    """Trap 14 (HEP-3): a failsafe port is open at the host itself, and closed for what the host forwards."""
+    state = cluster(_HOST % "node: n1, interfaceName: eth0", calico("GlobalNetworkPolicy", "p", _FORWARD))
+
+    assert passes(state, INTERNET, N1, "22/TCP")
+    assert not passes(state, INTERNET, "10.244.0.1", "22/TCP")
+
+
+def test_forward_policy_of_all_interfaces_touches_pods() -> None:
+    """Trap 15 (HEP-11): forward policy of a `*` host endpoint stands between pods of one node; of a named one not."""
+    policy = calico("GlobalNetworkPolicy", "p", _FORWARD)
+    wide, named = (cluster(_HOST % f"node: n1, interfaceName: {name}", policy) for name in ("'*'", "eth0"))
+
+    assert not passes(wide, WEB, DB)
+    assert passes(named, WEB, DB)
 
 
 def test_pod_to_its_own_node_is_dropped_after_egress() -> None:
-    """Trap 16 (HEP-12): pod to its own node is dropped by default, to another node it is a matter of egress alone."""
-    assert not passes(cluster(), WEB, "172.30.1.11")
+    """Trap 16 (HEP-12): a pod does not reach its own node by default; with Accept it does, whatever the node's policy."""
+    accepting = calico("FelixConfiguration", "default", "defaultEndpointToHostAction: Accept")
+    locked = _HOST % "node: n1, interfaceName: '*'"
+
+    assert not passes(cluster(), WEB, N1)
     assert passes(cluster(), WEB, "172.30.1.12")
+    assert passes(cluster(accepting, locked), WEB, N1)
+    assert not passes(cluster(accepting, calico("NetworkPolicy", "p", "types: [Egress]")), WEB, N1)
 
 
 def test_node_always_reaches_its_pods() -> None:
     """Trap 17 (CT-1): no policy stands between a node and its own pods; another node meets their ingress policy."""
     state = cluster(calico("NetworkPolicy", "p", "types: [Ingress]"))
-    assert passes(state, "172.30.1.11", "10.244.0.2")
+    assert passes(state, N1, "10.244.0.2")
     assert not passes(state, "172.30.1.12", "10.244.0.2")
 
 
