@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from property_tests.strategies.choices import Choices
 from property_tests.strategies.clusters import Cluster
-from property_tests.strategies.policies import OWN_TIERS, global_network_policy, network_policy
+from property_tests.strategies.policies import MISSING_TIER, OWN_TIERS, global_network_policy, network_policy
 from property_tests.strategies.rules import rule
+from property_tests.strategies.staged import staged_policy
 from property_tests.strategies.vocabulary import ENDPOINT_LABELS, selector
 from reference.resources import AnyResource, GlobalNetworkPolicy, Metadata, NetworkPolicy, Tier
 from reference.resources.calico import (
@@ -123,6 +124,21 @@ def with_passing_tier(choices: Choices, resources: Cluster) -> Cluster:
         GlobalNetworkPolicy(metadata=Metadata(name="pass-on"), spec=global_spec),
         NetworkPolicy(metadata=Metadata(name="pass-on", namespace="a"), spec=spec),
     ]
+
+
+def with_staged_policies(choices: Choices, resources: Cluster) -> Cluster:
+    """Invariant 2: staged policies of any content, in any tier, some named like enforced ones; no verdict changes."""
+    tiers = ("default", "kube-admin", "kube-baseline", MISSING_TIER, *OWN_TIERS)
+    names = ("staged", "p", "q")  # the last two may be those of enforced policies
+    found = [staged_policy(choices, choices.pick(names), tiers) for _ in range(choices.integer(1, 3))]
+    return [*resources, *found]
+
+
+def with_staged_tier(choices: Choices, resources: Cluster) -> Cluster:
+    """Invariant 6: one more tier, anywhere, with staged policies alone; no verdict changes (POL-13)."""
+    order = choices.pick((None, 0.0, 5.0, 999_999.0, 1_000_000.0, 1e9))
+    tier = Tier(metadata=Metadata(name=_NEW_TIER), spec=TierSpec(order=order, default_action="Deny"))
+    return [*resources, tier, *(staged_policy(choices, name, (_NEW_TIER,)) for name in ("one", "two"))]
 
 
 def with_single_element_rules(resources: Cluster) -> Cluster:

@@ -27,6 +27,7 @@ from property_tests.strategies.resources import (
     pools,
     service_account,
 )
+from property_tests.strategies.staged import staged_policy
 from property_tests.strategies.vocabulary import NAMESPACES, NODES
 from reference.resources import AnyResource
 
@@ -81,6 +82,7 @@ _POLICIES: tuple[PolicyGenerator, ...] = (
     global_network_policy,
     global_network_policy,
     _kubernetes,
+    staged_policy,  # nothing changes by them
 )
 
 

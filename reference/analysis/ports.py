@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from reference.naming import parse_port
 from reference.packet import PORTED, protocol_name, protocol_number
 from reference.policy.cluster_policies import CLUSTER_POLICIES, cluster_rules
 from reference.resources import AnyResource, EndpointSlice, KubernetesNetworkPolicy
@@ -13,6 +14,7 @@ from reference.resources.staged import STAGED_KINDS, StagedPolicy, as_enforced
 from reference.state import State
 
 USUAL = "80/TCP"  # stands for all that no policy names
+ICMP = "ICMP"  # each family's own
 _ICMP = {1, 58}
 
 Named = tuple[str | None, int, int, str]  # protocol (None: any), first and last number, or a name and no number
@@ -26,6 +28,22 @@ def named_ports(state: State) -> tuple[str, ...]:
     """
     found = {text for named in _all_named(state) for text in _labels(state, named)}
     return (USUAL, *sorted(found - {USUAL}, key=_by_number))
+
+
+def spelled(port: str) -> str:
+    """A port of the user's in the one way it is spelled here: "80/tcp" is "80/TCP", "icmpv6" is "ICMP".
+
+    Raises:
+        InvalidInputError: it is not understood.
+    """
+    number, protocol = parse_port(port)
+    name = protocol_number(protocol)
+    return f"{number}/{protocol}" if name in PORTED else spelled_label(ICMP if name in _ICMP else protocol)
+
+
+def spelled_label(label: str) -> str:
+    """A matrix's name of a port in that way, which reads back: "0/47" for the protocol of that number."""
+    return label if "/" in label or label == ICMP else f"0/{label}"
 
 
 def _by_number(label: str) -> tuple[str, int]:
@@ -98,9 +116,9 @@ def _labels(state: State, named: Named) -> Iterator[str]:
                 if port.name == name and number in (None, port.protocol) and port.protocol in PORTED:
                     yield f"{port.port}/{protocol_name(port.protocol)}"
     elif number in _ICMP:
-        yield "ICMP"
+        yield ICMP
     elif number is not None and number not in PORTED:
-        yield f"0/{number}"
+        yield f"0/{protocol_name(number)}"
     else:
         text = "TCP" if number is None else protocol_name(number)
         yield from (f"{port}/{text}" for port in ({first, last} if first else {80}))

@@ -13,7 +13,7 @@ import msgspec
 
 from reference import events as ev
 from reference.analysis.matrix import matrix
-from reference.analysis.ports import named_ports
+from reference.analysis.ports import named_ports, spelled, spelled_label
 from reference.analysis.table import ALLOWED, Change
 from reference.endpoints import Family
 from reference.events import Draft
@@ -89,7 +89,7 @@ def preview(state: State, ports: Iterable[str] | None = None) -> Preview:
     Raises:
         InvalidInputError: a port is not understood.
     """
-    asked = tuple(dict.fromkeys(ports)) if ports is not None else named_ports(state)
+    asked = named_ports(state) if ports is None else tuple(dict.fromkeys(map(spelled, ports)))
     after = committed(state)
     return Preview(
         commits=tuple(commit for commit, _ in _commits(state)),
@@ -170,7 +170,7 @@ def _changes(before: State, after: State, ports: tuple[str, ...]) -> Iterator[Fl
     for family, change in _changed_cells(before, after, ports):
         source, destination = name_of(before, change.source), name_of(before, change.destination)
         reasons = [_reason(state, change, family) for state in (before, after)]
-        key = (source, destination, change.port, change.after == ALLOWED, reasons[0], reasons[1])
+        key = (source, destination, spelled_label(change.port), change.after == ALLOWED, reasons[0], reasons[1])
         found[key] = (*found.get(key, ()), family)
     for (source, destination, port, allowed, was, will_be), families in found.items():
         yield FlowChange(
@@ -195,6 +195,6 @@ def _changed_cells(before: State, after: State, ports: tuple[str, ...]) -> Itera
 
 
 def _reason(state: State, change: Change, family: Family) -> str:
-    number, protocol = parse_port(change.port if "/" in change.port else f"0/{change.port}")
+    number, protocol = parse_port(spelled_label(change.port))
     packet = packet_between(state, change.source, change.destination, protocol, number or 1, family)
     return evaluate(state, packet).reason

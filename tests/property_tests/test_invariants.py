@@ -55,6 +55,8 @@ def single_elements(choices: Choices, resources: Cluster) -> Cluster:
 
 NEUTRAL = [
     pytest.param(edits.with_log_rules, id="2: Log rules anywhere"),
+    pytest.param(edits.with_staged_policies, id="2: staged policies"),
+    pytest.param(edits.with_staged_tier, id="6: a tier of staged policies"),
     pytest.param(edits.with_idle_policy, id="3: a policy that selects nothing"),
     pytest.param(edits.with_passing_tier, id="6: a tier that passes everything on"),
     pytest.param(single_elements, id="8: one rule per entry of its lists"),

@@ -12,6 +12,7 @@ import yaml
 
 from reference.analysis.ports import named_ports
 from reference.analysis.preview import committed, preview
+from reference.errors import InvalidInputError
 from reference.loading import load_state
 from reference.naming import packet_between
 from reference.policy import allowed
@@ -207,13 +208,33 @@ def test_cluster_policies_name_ports_too() -> None:
     assert named_ports(state_of(policy)) == ("80/TCP", "5/UDP", "7/UDP")
 
 
-@pytest.mark.parametrize("port", ["ICMP", "0/47", "80/UDP"])
+@pytest.mark.parametrize("port", ["ICMP", "0/47", "80/UDP", "0/UDPLite"])
 def test_ports_without_numbers_are_answered(port: str) -> None:
     """Protocols without ports are asked and explained like any other."""
     (change,) = preview(state_of(manifest(SNP, ingress=rules("Deny"))), [port]).changes
 
-    assert change.port == port.removeprefix("0/")
+    assert change.port == port
     assert change.after == "ingress of shop/db denied by rule 0 of np:shop/p in tier default"
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("80", "80/TCP"),
+        ("53/udp", "53/UDP"),
+        ("icmpv6", "ICMP"),
+        ("0/47", "0/47"),
+        ("0/17", None),
+        ("udplite", "0/UDPLite"),
+    ],
+)
+def test_ports_are_spelled_in_one_way(given: str, asked: str | None) -> None:
+    """Ports of the user's are told as they could be given again."""
+    if asked is None:
+        with pytest.raises(InvalidInputError):
+            preview(state_of(), [given])
+    else:
+        assert preview(state_of(), [given, asked]).ports == (asked,)
 
 
 def test_the_documents_example() -> None:
