@@ -332,7 +332,7 @@ def test_forward_policy_of_all_interfaces_touches_pods() -> None:
 
 
 def test_pod_to_its_own_node_is_dropped_after_egress() -> None:
-    """Trap 16 (HEP-12): a pod does not reach its own node by default; with Accept it does, whatever the node's policy."""
+    """Trap 16 (HEP-12): a pod does not reach its own node by default; with Accept it does, whatever its policy."""
     accepting = calico("FelixConfiguration", "default", "defaultEndpointToHostAction: Accept")
     locked = _HOST % "node: n1, interfaceName: '*'"
 
