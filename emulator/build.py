@@ -13,7 +13,7 @@ from encryption.available import require
 from reference import commands
 from reference.errors import InvalidInputError
 from reference.log import EventLog
-from reference.state import State, fold
+from reference.state import State
 from topologies import TOPOLOGIES
 from topologies.description import Topology, hosts
 from topologies.fabric import Fabric
@@ -64,4 +64,5 @@ def _open_log(spec: ClusterSpec, topology: Topology) -> tuple[EventLog, State]:
             log.adopt(source.records(upto=spec.replay_at or None))
         return log, log.state()
     decision = commands.bootstrap(spec.name, spec.topology, spec.dataplane, hosts(topology), now=time.time())
-    return log, fold(log.append(decision.drafts, time.time()))
+    log.append(decision.drafts, time.time(), decision.state)
+    return log, decision.state

@@ -83,7 +83,7 @@ class RunningCluster:
         with self._commands:
             decision = decide(self.state)
             if decision.drafts:
-                self.log.append(decision.drafts, time.time())
+                self.log.append(decision.drafts, time.time(), decision.state)
                 self.state = decision.state
                 self._wanted.set()
             return decision

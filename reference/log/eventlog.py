@@ -13,21 +13,23 @@ import hashlib
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
-from reference.errors import InvalidInputError, LogCorruptError, MuslinError, RefusedError
+from reference.errors import EnvironmentLacksError, InvalidInputError, LogCorruptError, RefusedError
 from reference.events import Draft, Record
 from reference.log import rows, storage
 from reference.log.rows import GENESIS, Row, read_row, row_of
 from reference.state import Progress, State, decode, encode, fold
 
 SNAPSHOT_EVERY = 1000  # events at least between two snapshots; more where the state is large
+_EVENTS_A_THING = 2  # a snapshot of so many things is worth writing after twice as many events
 _CHUNK = 1024  # rows read at once, so that a slow reader never holds a lock
 _SELECT = "SELECT seq, time, kind, actor, cause, CAST(payload AS BLOB), hash FROM events"
+_KEEP = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)"
+_Snapshot = tuple[int, int, bytes, bytes, bytes]  # seq, format, hash, digest, state
 _INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
 
 
@@ -134,8 +136,10 @@ class EventLog:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def append(self, drafts: Sequence[Draft], now: float) -> list[Record]:
+    def append(self, drafts: Sequence[Draft], now: float, state: State | None = None) -> list[Record]:
         """Append one command's events, all or none; they are durable when this returns.
+
+        `state` is what the log's last state becomes by them, from whoever has folded them already: a `Decision`.
 
         Raises:
             RefusedError: the log is read-only, or an event contradicts the state; nothing was appended.
@@ -143,7 +147,12 @@ class EventLog:
         """
         first = self._state.seq + 1
         records = [Record(seq, now, draft.actor, first, draft.event) for seq, draft in enumerate(drafts, first)]
-        self._write(records)
+        if state is not None and state.seq != self._state.seq + len(drafts):
+            raise RefusedError(
+                f"event log {self.path}: it goes on at event {first}, and the command was decided elsewhere; "
+                "decide it again"
+            )
+        self._write(records, state)
         return records
 
     def adopt(self, records: Iterable[Record]) -> None:
@@ -158,31 +167,50 @@ class EventLog:
             )
         self._write(list(records))
 
-    def _write(self, records: Sequence[Record]) -> None:
+    def _write(self, records: Sequence[Record], state: State | None = None) -> None:
         if self.readonly:
             raise storage.refuse_reader(self.path)
         if not records:
             return
-        try:
-            state = fold(records, self._state)  # an event that cannot be folded must never get in
-        except ValueError as error:
-            raise RefusedError(f"event log {self.path}: {error}; nothing was appended") from None
+        if state is None:
+            state = self._reached_by(records)
         new: list[Row] = []
         previous = self._hash
         for record in records:
             new.append(row_of(record, previous))
             previous = new[-1].hash
+        since = state.seq - self._snapshot_at
+        is_due = since >= SNAPSHOT_EVERY and since >= _EVENTS_A_THING * _size(state)
+        snapshot = _frozen(state, previous) if is_due else None
+        try:
+            self._commit(new, snapshot)
+        except EnvironmentLacksError:
+            if snapshot is None:
+                raise
+            snapshot = None
+            self._commit(new, None)  # a snapshot only saves time: where there is no room for it, the events come first
+        self._state, self._hash = state, previous
+        if snapshot is not None:
+            self._snapshot_at = state.seq
+
+    def _commit(self, new: Sequence[Row], snapshot: _Snapshot | None) -> None:
+        """Write rows, what was observed by now, and perhaps the state the rows lead to: all of it, or nothing."""
         seen = len(self._waiting)
         with storage.explained(self.path), storage.transaction(self._database) as connection:
             connection.executemany(_INSERT, new)
-            connection.execute(f"PRAGMA user_version={state.seq}")
+            connection.execute(f"PRAGMA user_version={new[-1].seq}")
             if seen:
                 self._write_observations(seen)
+            if snapshot is not None:
+                connection.execute(_KEEP, snapshot)
         self._forget_observations(seen)
-        self._state, self._hash = state, previous
-        if state.seq - self._snapshot_at >= SNAPSHOT_EVERY and state.seq - self._snapshot_at >= _size(state):
-            with suppress(MuslinError):  # the events are safe; a snapshot only saves time
-                self.snapshot()
+
+    def _reached_by(self, records: Sequence[Record]) -> State:
+        """The state after the records: an event that cannot be folded must never get in."""
+        try:
+            return fold(records, self._state)
+        except ValueError as error:
+            raise RefusedError(f"event log {self.path}: {error}; nothing was appended") from None
 
     def snapshot(self) -> None:
         """Keep the state as it is now, so that opening need not fold what led to it. Done by itself now and then."""
@@ -190,10 +218,8 @@ class EventLog:
             raise storage.refuse_reader(self.path)
         if not self._state.seq or self._snapshot_at == self._state.seq:
             return
-        data = encode(self._state)
-        row = (self._state.seq, rows.FORMAT, self._hash, hashlib.sha256(data).digest(), zlib.compress(data, 1))
         with storage.explained(self.path), storage.transaction(self._database) as connection:
-            connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute(_KEEP, _frozen(self._state, self._hash))
         self._snapshot_at = self._state.seq
 
     # -- observations --------------------------------------------------------------------------------------------------
@@ -416,6 +442,12 @@ class EventLog:
             return
         if chained != previous or _thawed(digest, data) is None or digest != hashlib.sha256(encode(state)).digest():
             raise LogCorruptError(f"the snapshot at event {state.seq} is not the state that the events lead to")
+
+
+def _frozen(state: State, previous: bytes) -> _Snapshot:
+    """The row that keeps a state; `previous` is the hash of the event that led to it."""
+    data = encode(state)
+    return state.seq, rows.FORMAT, previous, hashlib.sha256(data).digest(), zlib.compress(data, 1)
 
 
 def _thawed(digest: bytes, data: bytes) -> State | None:

@@ -14,7 +14,7 @@ from reference import commands
 from reference.endpoints import Host
 from reference.errors import EnvironmentLacksError, InvalidInputError, LogCorruptError, RefusedError
 from reference.events import Draft, NodeFailed, NodeRecovered, ResourceDeleted
-from reference.log import EventLog, Observation, eventlog, rows
+from reference.log import EventLog, Observation, eventlog, rows, storage
 from reference.resources import Key, Pod
 from reference.resources.defaults import defaulted
 from reference.resources.metadata import Metadata
@@ -206,20 +206,55 @@ def test_adopted_history_is_the_same_byte_for_byte(tmp_path: Path) -> None:
             new.adopt(old.records())
 
 
+def test_a_decided_state_is_taken_over(tmp_path: Path) -> None:
+    """The state a decision led to is the log's own; one decided from another state is refused."""
+    with filled(tmp_path / "log.db") as log:
+        stale = commands.fail_node(log.state(), "node-1", now=4.0)
+        decision = commands.apply(log.state(), pods(5), now=4.0)
+        log.append(decision.drafts, 4.0, decision.state)
+        assert log.state() is decision.state
+        assert fold(log.records()) == decision.state
+        with pytest.raises(RefusedError, match=f"it goes on at event {log.head() + 1}, and the command was decided"):
+            log.append(stale.drafts, 5.0, stale.state)
+        assert log.head() == decision.state.seq
+
+
 # -- snapshots ---------------------------------------------------------------------------------------------------------
+
+
+def test_where_a_snapshot_cannot_be_written_the_events_still_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot saves time and no more: an append that would also write one succeeds without it."""
+    monkeypatch.setattr(eventlog, "SNAPSHOT_EVERY", 10)
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    real = eventlog.EventLog._commit
+
+    def without_room(log: EventLog, new: Any, snapshot: Any) -> None:
+        with storage.explained(log.path):
+            if snapshot is not None:
+                raise full
+            real(log, new, snapshot)
+
+    monkeypatch.setattr(eventlog.EventLog, "_commit", without_room)
+    with filled(tmp_path / "log.db", flips=60) as log:
+        expected = log.state()
+    with EventLog.open(tmp_path / "log.db", readonly=True) as log:
+        assert log.state() == expected
 
 
 def test_opening_reads_the_snapshot_and_not_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With snapshots, opening folds only the events after the last one."""
     monkeypatch.setattr(eventlog, "SNAPSHOT_EVERY", 10)
-    with filled(tmp_path / "log.db", flips=60) as log:
+    with filled(tmp_path / "log.db", flips=120) as log:
         expected, head = log.state(), log.head()
     read: list[int] = []
     real = eventlog.read_row
     monkeypatch.setattr(eventlog, "read_row", lambda row, *rest: (read.append(row.seq), real(row, *rest))[1])
     with EventLog.open(tmp_path / "log.db") as log:
         assert log.state() == expected
-    assert len(read) < 40 < head
+    assert len(read) < 60 < head
     assert sorted(read) == list(range(head - len(read) + 1, head + 1))
 
 
