@@ -65,8 +65,8 @@ class FelixConfiguration(Resource, frozen=True, tag="FelixConfiguration"):
 class AutoHostEndpoint(Document, frozen=True):
     """Whether nodes get host endpoints of their own accord (HEP-8)."""
 
-    auto_create: Literal["", "Enabled", "Disabled"] = ""
-    create_default_host_endpoint: Literal["", "Enabled", "Disabled"] = ""
+    auto_create: Literal["Enabled", "Disabled"] | None = None
+    create_default_host_endpoint: Literal["Enabled", "Disabled"] | None = None
     templates: Any = None  # refused: only the default endpoint is made
 
 
