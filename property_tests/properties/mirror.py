@@ -18,18 +18,24 @@ from property_tests.worlds import ADDRESSES_ANNOTATION
 from reference.packet import Packet
 from reference.resources import (
     AnyResource,
+    EndpointSlice,
     FelixConfiguration,
     GlobalNetworkSet,
     HostEndpoint,
     IPPool,
+    KubernetesAdminNetworkPolicy,
+    KubernetesBaselineAdminNetworkPolicy,
+    KubernetesClusterNetworkPolicy,
     KubernetesNetworkPolicy,
     NetworkSet,
     Node,
     Pod,
+    Service,
 )
 from reference.resources.calico import Direction, EntityRule, IPPoolSpec, ProtocolName, Rule
 from reference.resources.hosts import FailsafePorts
 from reference.resources.kubernetes import IPBlock, NodeAddress, NodeStatus, PolicyPeer
+from reference.resources.policy_api import AdminEgressRule, ClusterEgressRule, EgressPeer
 
 _BASE = int(IPv6Address("fd00:4::"))
 _ELSEWHERE = "192.0.2.0/24"  # stands in the mirror for whatever was IPv6
@@ -39,8 +45,13 @@ _PACKET_PROTOCOLS = {1: 58}
 
 def only_ipv4(resources: Cluster) -> Cluster:
     """The cluster with IPv4 pools and addresses only; rules keep what they say of IPv6."""
-    kept = [resource for resource in resources if not (isinstance(resource, IPPool) and ":" in resource.spec.cidr)]
-    return [_only_ipv4(resource) for resource in kept]
+    return [_only_ipv4(resource) for resource in resources if not _is_of_ipv6(resource)]
+
+
+def _is_of_ipv6(resource: AnyResource) -> bool:
+    if isinstance(resource, EndpointSlice):
+        return resource.address_type == "IPv6"
+    return isinstance(resource, IPPool) and ":" in resource.spec.cidr
 
 
 def _only_ipv4(resource: AnyResource) -> AnyResource:
@@ -98,6 +109,17 @@ def mirrored(resource: AnyResource) -> AnyResource:
             )
         case KubernetesNetworkPolicy():
             return _mirrored_kubernetes(resource)
+        case KubernetesClusterNetworkPolicy() | KubernetesAdminNetworkPolicy() | KubernetesBaselineAdminNetworkPolicy():
+            egress = tuple(_mirrored_egress(rule) for rule in resource.spec.egress)
+            return replace(resource, spec=replace(resource.spec, egress=egress))
+        case EndpointSlice():
+            backends = tuple(
+                replace(one, addresses=tuple(map(mirrored_net, one.addresses))) for one in resource.endpoints
+            )
+            return replace(resource, address_type="IPv6", endpoints=backends)
+        case Service(spec=spec):
+            families = tuple("IPv4" if family == "IPv6" else "IPv6" for family in spec.ip_families)
+            return replace(resource, spec=replace(spec, ip_families=families))
         case _:
             return with_rules(resource, _mirrored_rules)
 
@@ -154,6 +176,16 @@ def _mirrored_entity(entity: EntityRule) -> EntityRule:
         nets=tuple(map(mirrored_net, entity.nets)),
         not_nets=tuple(map(mirrored_net, entity.not_nets)),
     )
+
+
+def _mirrored_egress(rule: ClusterEgressRule | AdminEgressRule) -> ClusterEgressRule | AdminEgressRule:
+    return replace(rule, to=tuple(map(_mirrored_network_peer, rule.to)))
+
+
+def _mirrored_network_peer(peer: EgressPeer) -> EgressPeer:
+    if peer.networks is None:
+        return peer
+    return replace(peer, networks=tuple(dict.fromkeys(map(mirrored_net, peer.networks))))
 
 
 def _mirrored_kubernetes(policy: KubernetesNetworkPolicy) -> KubernetesNetworkPolicy:

@@ -18,6 +18,7 @@ from property_tests.strategies.policies import (
     profile,
     tier,
 )
+from property_tests.strategies.policy_api import cluster_policy
 from property_tests.strategies.resources import (
     global_network_set,
     namespace,
@@ -27,6 +28,7 @@ from property_tests.strategies.resources import (
     pools,
     service_account,
 )
+from property_tests.strategies.services import endpoint_slice, service
 from property_tests.strategies.staged import staged_policy
 from property_tests.strategies.vocabulary import NAMESPACES, NODES
 from reference.resources import AnyResource
@@ -52,8 +54,10 @@ def surroundings(choices: Choices) -> Cluster:
         *(pools() if own_pools else ()),  # otherwise the default pools come to be
         *(namespace(choices, name) for name in choices.some(NAMESPACES, 0, 2)),  # otherwise implicit
         *(service_account(choices, "bot", place) for place in choices.some(NAMESPACES, 0, 2)),
-        *(network_set(choices, f"ns{number}") for number in range(choices.pick((0, 0, 1)))),
-        *(global_network_set(choices, f"gns{number}") for number in range(choices.pick((0, 0, 1)))),
+        *(network_set(choices, f"ns{number}") for number in range(choices.pick((0, 1)))),
+        *(global_network_set(choices, f"gns{number}") for number in range(choices.pick((0, 1)))),
+        *(service(choices, place) for place in choices.some(NAMESPACES, 0, 2)),
+        *(endpoint_slice(choices, number) for number in range(choices.pick((0, 0, 1, 2)))),
         *(pod(choices, number, nodes, pinnable=own_pools) for number in range(choices.integer(2, 5))),
     ]
 
@@ -76,6 +80,11 @@ def _kubernetes(choices: Choices, name: str, tiers: tuple[str, ...]) -> AnyResou
     return kubernetes_policy(choices, name)
 
 
+def _of_cluster(choices: Choices, name: str, tiers: tuple[str, ...]) -> AnyResource:
+    del tiers  # theirs are built in (K8S-12)
+    return cluster_policy(choices, name)
+
+
 _POLICIES: tuple[PolicyGenerator, ...] = (
     network_policy,
     network_policy,
@@ -83,6 +92,8 @@ _POLICIES: tuple[PolicyGenerator, ...] = (
     global_network_policy,
     _kubernetes,
     staged_policy,  # nothing changes by them
+    _of_cluster,
+    _of_cluster,
 )
 
 

@@ -25,7 +25,7 @@ from reference.resources.kubernetes import (
 
 _OPERATORS: tuple[Literal["Exists", "DoesNotExist", "In", "NotIn"], ...] = ("Exists", "DoesNotExist", "In", "NotIn")
 _PROTOCOLS: tuple[Literal["TCP", "UDP", "SCTP"], ...] = ("TCP", "TCP", "UDP", "SCTP")
-_NAMESPACE_KEYS: Vocabulary = {**NAMESPACE_LABELS, "kubernetes.io/metadata.name": NAMESPACES}
+NAMESPACE_KEYS: Vocabulary = {**NAMESPACE_LABELS, "kubernetes.io/metadata.name": NAMESPACES}
 
 
 def kubernetes_policy(choices: Choices, name: str) -> KubernetesNetworkPolicy:
@@ -33,7 +33,7 @@ def kubernetes_policy(choices: Choices, name: str) -> KubernetesNetworkPolicy:
     return KubernetesNetworkPolicy(
         metadata=Metadata(name=name, namespace=choices.pick(NAMESPACES)),
         spec=KubernetesNetworkPolicySpec(
-            pod_selector=_label_selector(choices, POD_LABELS),
+            pod_selector=label_selector(choices, POD_LABELS),
             policy_types=choices.pick(((), ("Ingress",), ("Egress",), ("Ingress", "Egress"))),
             ingress=tuple(
                 IngressRule(from_=_peers(choices), ports=_ports(choices)) for _ in range(choices.integer(0, 2))
@@ -47,7 +47,8 @@ def kubernetes_policy(choices: Choices, name: str) -> KubernetesNetworkPolicy:
     )
 
 
-def _label_selector(choices: Choices, vocabulary: Vocabulary) -> LabelSelector:
+def label_selector(choices: Choices, vocabulary: Vocabulary) -> LabelSelector:
+    """A Kubernetes label selector over a vocabulary; now and then empty."""
     matched = {key: choices.pick(values) for key, values in vocabulary.items() if choices.chance(30)}
     expressions = tuple(_requirement(choices, vocabulary) for _ in range(choices.pick((0, 0, 0, 1, 2))))
     return LabelSelector(match_labels=matched, match_expressions=expressions)
@@ -68,13 +69,13 @@ def _peers(choices: Choices) -> tuple[PolicyPeer, ...] | None:
 def _peer(choices: Choices) -> PolicyPeer:
     match choices.pick(("pods", "namespaces", "both", "block", "block")):
         case "pods":
-            return PolicyPeer(pod_selector=_label_selector(choices, POD_LABELS))
+            return PolicyPeer(pod_selector=label_selector(choices, POD_LABELS))
         case "namespaces":
-            return PolicyPeer(namespace_selector=_label_selector(choices, _NAMESPACE_KEYS))
+            return PolicyPeer(namespace_selector=label_selector(choices, NAMESPACE_KEYS))
         case "both":
             return PolicyPeer(
-                pod_selector=_label_selector(choices, POD_LABELS),
-                namespace_selector=_label_selector(choices, _NAMESPACE_KEYS),
+                pod_selector=label_selector(choices, POD_LABELS),
+                namespace_selector=label_selector(choices, NAMESPACE_KEYS),
             )
         case _:
             return PolicyPeer(ip_block=_ip_block(choices))

@@ -15,15 +15,26 @@ from property_tests.strategies.rules import ICMP_TYPES
 from reference.endpoints import Family
 from reference.packet import PORTED, Packet
 from reference.resources import (
+    EndpointSlice,
     GlobalNetworkPolicy,
     GlobalNetworkSet,
     HostEndpoint,
+    KubernetesAdminNetworkPolicy,
+    KubernetesBaselineAdminNetworkPolicy,
+    KubernetesClusterNetworkPolicy,
     KubernetesNetworkPolicy,
     NetworkPolicy,
     NetworkSet,
 )
 from reference.resources.calico import NetworkPolicySpec, Rule
 from reference.resources.kubernetes import EgressRule, IngressRule
+from reference.resources.policy_api import (
+    AdminEgressRule,
+    AdminIngressRule,
+    ClusterEgressRule,
+    ClusterIngressRule,
+    EgressPeer,
+)
 from reference.state import State
 
 _PROTOCOLS = (6, 6, 6, 6, 17, 17, 132, 0, 0, 136, 47, 255)  # 0: the family's own ICMP
@@ -45,7 +56,8 @@ def interest(state: State, *, held_only: bool = False) -> Interest:
     """What to ask a cluster about. `held_only`: only addresses that answer, as a kernel needs."""
     pods = [address for endpoint in state.endpoints.values() for address in endpoint.addresses]
     hosts = [address for host in state.hosts.values() for address in host.addresses]
-    named = set() if held_only else {address for net in _nets(state) for address in edges(net)} - {*pods, *hosts}
+    edge = {address for net in _nets(state) for address in edges(net)} | set(_backends(state))
+    named = set() if held_only else edge - {*pods, *hosts}
     numbers = {edge for text in _ports(state) for edge in _port_edges(text)}
     declared = {port.port for endpoint in state.endpoints.values() for port in endpoint.ports}
     guards = tuple(state.all(HostEndpoint))
@@ -76,8 +88,48 @@ def _kubernetes_rules(state: State) -> Iterator[IngressRule | EgressRule]:
         yield from policy.spec.egress or ()
 
 
+def _cluster_rules(state: State) -> Iterator[ClusterIngressRule | ClusterEgressRule]:
+    for policy in state.all(KubernetesClusterNetworkPolicy):
+        yield from policy.spec.ingress
+        yield from policy.spec.egress
+
+
+def _admin_rules(state: State) -> Iterator[AdminIngressRule | AdminEgressRule]:
+    for policy in state.all(KubernetesAdminNetworkPolicy):
+        yield from policy.spec.ingress
+        yield from policy.spec.egress
+    for baseline in state.all(KubernetesBaselineAdminNetworkPolicy):
+        yield from baseline.spec.ingress
+        yield from baseline.spec.egress
+
+
+def _cluster_nets(state: State) -> Iterator[str]:
+    for rule in chain(_cluster_rules(state), _admin_rules(state)):
+        for peer in rule.peers:
+            if isinstance(peer, EgressPeer):
+                yield from peer.networks or ()
+
+
+def _cluster_ports(state: State) -> Iterator[int | str]:
+    for rule in _cluster_rules(state):
+        for match in rule.protocols or ():
+            for transport in (match.tcp, match.udp, match.sctp):
+                port = None if transport is None else transport.destination_port
+                if port is not None and port.range is not None:
+                    yield f"{port.range.start}:{port.range.end}"
+                elif port is not None and port.number is not None:
+                    yield port.number
+    for admin in _admin_rules(state):
+        for entry in admin.ports or ():
+            if entry.port_number is not None:
+                yield entry.port_number.port
+            if entry.port_range is not None:
+                yield f"{entry.port_range.start}:{entry.port_range.end}"
+
+
 def _nets(state: State) -> Iterator[str]:
     yield from OUTSIDE.values()
+    yield from _cluster_nets(state)
     for namespaced in state.all(NetworkSet):
         yield from namespaced.spec.nets
     for cluster_wide in state.all(GlobalNetworkSet):
@@ -93,7 +145,15 @@ def _nets(state: State) -> Iterator[str]:
                 yield from peer.ip_block.except_
 
 
+def _backends(state: State) -> Iterator[str]:
+    for one in state.all(EndpointSlice):
+        yield from (text for backend in one.endpoints for text in backend.addresses)
+
+
 def _ports(state: State) -> Iterator[int | str]:
+    yield from _cluster_ports(state)
+    for one in state.all(EndpointSlice):
+        yield from (port.port for port in one.ports if port.port is not None)
     for rule in _rules(state):
         for side in (rule.source, rule.destination):
             yield from side.ports

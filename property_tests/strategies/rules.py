@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from property_tests.strategies.addresses import cidr
 from property_tests.strategies.choices import Choices, drawn
+from property_tests.strategies.services import SERVICE
 from property_tests.strategies.vocabulary import (
     ACCOUNT_LABELS,
     ENDPOINT_LABELS,
     NAMESPACE_SELECTOR_LABELS,
+    NAMESPACES,
     PORT_NAMES,
     selector,
 )
@@ -50,10 +52,8 @@ def rule(choices: Choices, direction: Direction, namespace: str | None) -> Rule:
     sides: dict[Side, EntityRule] = {
         side: entity(choices, family, protocol, namespace) if choices.chance(50) else EntityRule() for side in _SIDES
     }
-    if choices.chance(3):
-        sides["destination" if direction == "Egress" else "source"] = EntityRule(
-            services=ServiceMatch(name="web", namespace=namespace or "a")
-        )
+    if choices.chance(12):
+        sides["destination" if direction == "Egress" else "source"] = _service(choices, namespace)
     named_family = any(side.nets or side.not_nets for side in sides.values()) or protocol in _FOUR + _SIX
     pinned = choices.chance(40 if named_family else 15)
     return Rule(
@@ -67,6 +67,12 @@ def rule(choices: Choices, direction: Direction, namespace: str | None) -> Rule:
         destination=sides["destination"],
         http=_http(choices, direction, action, protocol),
     )
+
+
+def _service(choices: Choices, namespace: str | None) -> EntityRule:
+    """A service, in the policy's own namespace or another; a global policy must say which (RULE-12)."""
+    places = NAMESPACES if namespace is None else ("", "", *NAMESPACES)
+    return EntityRule(services=ServiceMatch(name=SERVICE, namespace=choices.pick(places)))
 
 
 def _protocol(choices: Choices, family: Family) -> ProtocolName | None:

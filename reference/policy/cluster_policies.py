@@ -198,7 +198,7 @@ class _Peer:
         if self._nets is not None:
             return pods_of(party) if self._nets.contain(party) else None
         if self._loose is not None:
-            owners = [owner for owner in party.owners if _lives_in(self._loose, owner)]
+            owners = [owner for owner in party.owners if lives_in(self._loose, owner)]
             return [owner for owner in owners if owner.endpoint is not None] if owners else None
         return [pod for pod in pods_of(party) if _picks(self._peer, pod)] or None
 
@@ -225,7 +225,7 @@ def _is_among(pods: NamespacedPod, pod: Owner) -> bool:
     return label_selector_matches(pods.pod_selector, pod.labels)
 
 
-def _lives_in(selector: LabelSelector, owner: Owner) -> bool:
+def lives_in(selector: LabelSelector, owner: Owner) -> bool:
     """An ingress peer of kind `namespaces` speaks of everything in them, pods or not (K8S-12).
 
     What lives in no namespace has no labels of one, so only a selector of nothing but negations holds for it.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reference.analysis.lint import lint
 from reference.loading import load_state
 from reference.naming import packet_between, parse_port
 from reference.packet import Packet
@@ -245,3 +246,14 @@ def test_a_miss_says_why(text: str, source: str, destination: str, reason: str) 
     verdict = evaluate(state, packet(state, source, destination, "80/TCP"))
 
     assert reason in [step.text for side in verdict.trace for step in side.steps]
+
+
+def test_the_linter_knows_who_lives_in_namespaces() -> None:
+    """A network set that only `namespaces` in `from` speaks of is not called unused (K8S-12)."""
+    rule = "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: c}, spec: {ingress: [{action: Allow, source: {selector: app == 'x'}}]}}"
+
+    def unused(*texts: str) -> list[str]:
+        return [finding.resource for finding in lint(cluster(rule, *texts)) if finding.id == "MUS204"]
+
+    assert unused() == ["NetworkSet lab/s", "GlobalNetworkSet g"]
+    assert unused(f"cnp {DENY_NS}") == ["GlobalNetworkSet g"]

@@ -21,7 +21,17 @@ from reference.analysis.lint.labels import (
 )
 from reference.analysis.lint.subject import Finding, PolicyFacts, RuleFacts, Subject
 from reference.packet import protocol_name, protocol_number
-from reference.resources import GlobalNetworkPolicy, Key, KubernetesNetworkPolicy, NetworkPolicy, Pod
+from reference.policy.cluster_policies import lives_in
+from reference.resources import (
+    GlobalNetworkPolicy,
+    GlobalNetworkSet,
+    Key,
+    KubernetesClusterNetworkPolicy,
+    KubernetesNetworkPolicy,
+    NetworkPolicy,
+    NetworkSet,
+    Pod,
+)
 from reference.resources.calico import EntityRule, Rule
 from reference.resources.faults import FieldPath, nearest
 from reference.resources.kubernetes import EgressRule, IngressRule
@@ -92,11 +102,19 @@ def unused_sets(subject: Subject) -> Iterator[Finding]:
         return
     matchers = [matcher(node) for node in wanted]
     for resource, labels in subject.sets:
-        if not any(matches(labels) for matches in matchers):
+        if not any(matches(labels) for matches in matchers) and not _is_in_a_namespace_meant(subject, resource):
             yield subject.finding(
                 "MUS204", resource.key, ("metadata",),
                 "no rule's selector matches it; give it the label that a rule asks for, or take it out",
             )  # fmt: skip
+
+
+def _is_in_a_namespace_meant(subject: Subject, resource: NetworkSet | GlobalNetworkSet) -> bool:
+    """Report whether `namespaces` in `from` of a ClusterNetworkPolicy speaks of a network set too (K8S-12)."""
+    owner = subject.peers.set_owner(resource)
+    policies = subject.state.all(KubernetesClusterNetworkPolicy)
+    peers = (peer for policy in policies for rule in policy.spec.ingress for peer in rule.from_)
+    return any(peer.namespaces is not None and lives_in(peer.namespaces, owner) for peer in peers)
 
 
 def contradictions(subject: Subject) -> Iterator[Finding]:
