@@ -72,7 +72,7 @@ INERT: dict[str, str] = {
     "Backend.conditions EndpointConditions.*": "readiness is ignored (RULE-12, trap 8)",
     "Backend.hostname Backend.node_name Backend.zone": "placement of a backend; policy sees addresses",
     "BackendPort.app_protocol BackendPort.name": "ports of services in rules are numbers and protocols (RULE-12)",
-    "ServicePort.node_port ServiceSpec.cluster_ip ServiceSpec.cluster_ips ServiceSpec.external_name": "no service NAT",
+    "ServicePort.node_port ServiceSpec.external_name": "no service NAT",
     "ServiceSpec.external_traffic_policy ServiceSpec.internal_traffic_policy ServiceSpec.session_affinity": "no NAT",
     "ServiceSpec.publish_not_ready_addresses": "readiness is ignored (RULE-12)",
     "Container.image Container.name ContainerPort.host_ip ContainerPort.host_port": "nothing runs in a pod",
