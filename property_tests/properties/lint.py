@@ -13,6 +13,7 @@ from property_tests.strategies.choices import Choices
 from property_tests.strategies.clusters import Cluster
 from property_tests.strategies.rules import rule as any_rule
 from reference.analysis.lint import Finding
+from reference.analysis.lint.cluster_rules import ClusterPolicy
 from reference.resources import AnyResource, GlobalNetworkPolicy, KubernetesNetworkPolicy, NetworkPolicy
 from reference.resources.calico import Direction, EntityRule, Rule
 
@@ -21,29 +22,43 @@ Place = tuple[str, str, int | None]  # resource, direction, rule; None: all rule
 
 DEAD_RULES = frozenset({"MUS101", "MUS102", "MUS104"})
 DEAD_DIRECTIONS = frozenset({"MUS103", "MUS105"})
-DEAD_RESOURCES = frozenset({"MUS201", "MUS204"})
-CLAIMS = DEAD_RULES | DEAD_DIRECTIONS | DEAD_RESOURCES
+DEAD_RESOURCES = frozenset({"MUS201", "MUS204", "MUS208", "MUS602"})
+DEAD_SELECTORS = frozenset({"MUS202", "MUS205"})  # of a rule, or of a whole policy
+CLAIMS = DEAD_RULES | DEAD_DIRECTIONS | DEAD_RESOURCES | DEAD_SELECTORS
 
 _FIELD = re.compile(r"spec\.(ingress|egress)(?:\[(\d+)\])?")
+_SIDE = re.compile(r"spec\.(ingress|egress)\[\d+\]\.(source|destination)\.")
 
 
 def without_the_dead(resources: Cluster, findings: Iterable[Finding]) -> Cluster:
     """The defaulted resources without the rules and resources that the findings say have no effect, all at once."""
-    gone = {finding.resource for finding in findings if finding.id in DEAD_RESOURCES}
+    findings = list(findings)
+    gone = {finding.resource for finding in findings if _is_whole(finding)}
     places = {place for finding in findings for place in _places(finding)}
     return [_pruned(resource, places) for resource in resources if str(resource.key) not in gone]
 
 
+def _is_whole(finding: Finding) -> bool:
+    """Report whether the finding says that its whole resource has no effect."""
+    return finding.id in DEAD_RESOURCES or (finding.id == "MUS205" and not _FIELD.match(finding.field))
+
+
 def _places(finding: Finding) -> Iterable[Place]:
-    if finding.id not in DEAD_RULES | DEAD_DIRECTIONS:
-        return
     found = _FIELD.match(finding.field)
-    if found:
-        yield finding.resource, found[1], int(found[2]) if finding.id in DEAD_RULES else None
+    if found and finding.id in DEAD_DIRECTIONS:
+        yield finding.resource, found[1], None
+    elif found and (finding.id in DEAD_RULES or _is_of_a_rule(finding)):
+        yield finding.resource, found[1], int(found[2])
+
+
+def _is_of_a_rule(finding: Finding) -> bool:
+    """Report whether a selector that matches nobody makes its rule match nothing; one peer in a list does not."""
+    negative = "excludes nobody" in finding.message
+    return finding.id in DEAD_SELECTORS and not negative and bool(_SIDE.match(finding.field))
 
 
 def _pruned(resource: AnyResource, places: set[Place]) -> AnyResource:
-    if not isinstance(resource, NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy):
+    if not isinstance(resource, NetworkPolicy | GlobalNetworkPolicy | KubernetesNetworkPolicy | ClusterPolicy):
         return resource
     spec, name = resource.spec, str(resource.key)
     changed = replace(
