@@ -111,6 +111,13 @@ def _listener_key(attempt: Attempt) -> ListenerKey:
     return attempt.probe.destination, packet.protocol, packet.destination, port
 
 
+def _seen_as(attempt: Attempt) -> Iterator[str]:
+    """The source addresses the destination may see (NAT-1)."""
+    yield attempt.packet.source
+    if attempt.alias:
+        yield attempt.alias
+
+
 def _is_echo(packet: Packet) -> bool:
     return packet.protocol in ICMP_PROTOCOLS and packet.icmp_type == ECHO_REQUEST[packet.protocol]
 
@@ -331,7 +338,8 @@ class _Run:
         key = _listener_key(attempt)
         client.by_process = self._listeners.get(key) is None
         if (receiver := self._receivers.get(key)) is not None:
-            receiver.expected[attempt.packet.source, attempt.packet.source_port] = attempt
+            for source in _seen_as(attempt):
+                receiver.expected[source, attempt.packet.source_port] = attempt
         interest = select.EPOLLOUT if attempt.packet.protocol == TCP else select.EPOLLIN
         self._sending(attempt)
         client.start()
@@ -376,7 +384,8 @@ class _Run:
                 destination_port=packet.destination_port,
             )
         if (receiver := self._receivers.get(_listener_key(attempt))) is not None:
-            receiver.expected[packet.source, number] = attempt
+            for source in _seen_as(attempt):
+                receiver.expected[source, number] = attempt
         self._numbers[attempt.index] = key, number
         self._sending(attempt)
         channel.send(attempt, number)
@@ -389,7 +398,8 @@ class _Run:
         """Count a use of a listener, and close it after the last one."""
         key = _listener_key(attempt)
         if (receiver := self._receivers.get(key)) is not None:
-            receiver.expected.pop((attempt.packet.source, number), None)
+            for source in _seen_as(attempt):
+                receiver.expected.pop((source, number), None)
         self._uses[key] -= 1
         if self._uses[key] == 0:
             for listener in (self._listeners.pop(key, None), self._receivers.pop(key, None)):
