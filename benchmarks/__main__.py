@@ -6,7 +6,7 @@ import importlib
 import platform
 import sys
 
-NAMES = ("log", "oracle", "matrix", "change", "bring_up", "probes")
+NAMES = ("log", "oracle", "matrix", "scale", "change", "bring_up", "probes")
 
 
 def main() -> int:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-APPS = 20
 NAMESPACES = 10
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Over how many apps, namespaces and nodes the rest is spread. 0 nodes: none is named."""
+
+    apps: int = 20
+    namespaces: int = NAMESPACES
+    nodes: int = 0
+
+
+SMALL = Shape()
+LARGE = Shape(apps=200, namespaces=500, nodes=100)
 
 
 def namespace(number: int) -> dict[str, Any]:
@@ -17,7 +30,12 @@ def namespace(number: int) -> dict[str, Any]:
     }
 
 
-def pod(number: int, node: str = "") -> dict[str, Any]:
+def node(number: int) -> dict[str, Any]:
+    """A node."""
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}"}}
+
+
+def pod(number: int, node: str = "", shape: Shape = SMALL) -> dict[str, Any]:
     """A pod of one of the apps, in one of the namespaces."""
     spec: dict[str, Any] = {"containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 8080}]}]}
     if node:
@@ -27,18 +45,18 @@ def pod(number: int, node: str = "") -> dict[str, Any]:
         "kind": "Pod",
         "metadata": {
             "name": f"pod-{number}",
-            "namespace": f"ns-{number % NAMESPACES}",
-            "labels": {"app": f"app-{number % APPS}", "number": str(number)},
+            "namespace": f"ns-{number % shape.namespaces}",
+            "labels": {"app": f"app-{number % shape.apps}", "number": str(number)},
         },
         "spec": spec,
     }
 
 
-def policy(number: int, ports: tuple[int, ...] = (80,)) -> dict[str, Any]:
+def policy(number: int, ports: tuple[int, ...] = (80,), shape: Shape = SMALL) -> dict[str, Any]:
     """A policy: in turns Calico's, Kubernetes' and a global one; each for one app of one namespace, or one team."""
-    app = f"app-{number % APPS}"
-    space = f"ns-{number % NAMESPACES}"
-    peer = f"app-{(number + 1) % APPS}"
+    app = f"app-{number % shape.apps}"
+    space = f"ns-{number % shape.namespaces}"
+    peer = f"app-{(number + 1) % shape.apps}"
     if number % 3 == 0:
         return {
             "apiVersion": "networking.k8s.io/v1",
@@ -89,10 +107,11 @@ def policy(number: int, ports: tuple[int, ...] = (80,)) -> dict[str, Any]:
     }
 
 
-def manifests(pods: int, policies: int) -> list[dict[str, Any]]:
-    """Namespaces, pods and policies."""
+def manifests(pods: int, policies: int, shape: Shape = SMALL) -> list[dict[str, Any]]:
+    """Namespaces, perhaps nodes, pods and policies."""
     return [
-        *(namespace(number) for number in range(NAMESPACES)),
-        *(pod(number) for number in range(pods)),
-        *(policy(number) for number in range(policies)),
+        *(namespace(number) for number in range(shape.namespaces)),
+        *(node(number) for number in range(1, shape.nodes + 1)),
+        *(pod(number, shape=shape) for number in range(pods)),
+        *(policy(number, shape=shape) for number in range(policies)),
     ]
