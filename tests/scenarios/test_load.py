@@ -66,7 +66,7 @@ FAULTS = [
     (EXPECT + "nodes: 101\n", "6: nodes: 101: a cluster has 1 to 100 nodes"),
     (EXPECT + "topology: subnet\n", "6: topology: 'subnet' is not known; did you mean \"subnets\"?"),
     (EXPECT + "topology: torus\n", "6: topology: 'torus' is not known; there is single, subnets"),
-    (EXPECT + "dataplane: iptables\n", "6: dataplane: 'iptables' is not known"),
+    (EXPECT + "dataplane: ovs\n", "6: dataplane: 'ovs' is not known"),
     (EXPECT + "encryption: ipsec\n", '6: encryption: expected "" or wireguard, found "ipsec"'),
     (EXPECT + "tags: demo\n", '6: tags: expected a list, found the string "demo"'),
     (EXPECT + "manifests: shop.yaml\n", '6: manifests: expected a list, found the string "shop.yaml"'),
