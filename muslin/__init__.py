@@ -20,13 +20,15 @@ from reference.errors import EnvironmentLacksError, InvalidInputError, LogCorrup
 if TYPE_CHECKING:
     from emulator.probe.types import Outcome, Probe
     from muslin.cluster import Cluster
-    from muslin.offline import evaluate, load
+    from muslin.offline import evaluate, lint, load
+    from reference.analysis.lint import Finding
     from reference.policy.verdict import Verdict
     from reference.state import State
 
 __all__ = [
     "Cluster",
     "EnvironmentLacksError",
+    "Finding",
     "InvalidInputError",
     "LogCorruptError",
     "MuslinError",
@@ -36,16 +38,19 @@ __all__ = [
     "State",
     "Verdict",
     "evaluate",
+    "lint",
     "load",
 ]
 
 _HOMES = {
     "Cluster": "muslin.cluster",
+    "Finding": "reference.analysis.lint",
     "Outcome": "emulator.probe.types",
     "Probe": "emulator.probe.types",
     "State": "reference.state",
     "Verdict": "reference.policy.verdict",
     "evaluate": "muslin.offline",
+    "lint": "muslin.offline",
     "load": "muslin.offline",
 }
 

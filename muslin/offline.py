@@ -1,9 +1,10 @@
-"""`load` and `evaluate`: the oracle, from manifests alone."""
+"""`load`, `evaluate` and `lint`: the oracle and the linter, from manifests alone."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from reference import policy
 from reference.endpoints import Family
@@ -11,6 +12,9 @@ from reference.loading import load_state
 from reference.naming import packet_between
 from reference.policy.verdict import Verdict
 from reference.state import State
+
+if TYPE_CHECKING:
+    from reference.analysis.lint import Finding
 
 
 def load(*paths_or_objects: str | os.PathLike[str] | dict[str, Any] | list[dict[str, Any]]) -> State:
@@ -40,3 +44,18 @@ def evaluate(
         InvalidInputError: nobody has that name, or the ends share no address family.
     """
     return policy.evaluate(state, packet_between(state, source, destination, protocol, port, family=family))
+
+
+def lint(
+    *paths_or_objects: str | os.PathLike[str] | dict[str, Any] | list[dict[str, Any]], ignore: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """What is legal in manifests and probably not meant; findings whose id is in `ignore` are left out.
+
+    Raises:
+        InvalidInputError: a manifest is wrong; says file, document, line and field.
+    """
+    from reference.analysis.lint import lint as find
+    from reference.resources import manifests
+
+    loaded = manifests.load(*paths_or_objects)
+    return find(load_state(*loaded.resources), loaded.sources, ignore)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import muslin
 from muslin.cli import main
 from reference.analysis.lint import RULES
 
@@ -68,6 +69,12 @@ def test_note(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     """A note alone gives exit code 0."""
     assert run(monkeypatch, noted) == 0
     assert "note MUS305" in capsys.readouterr().out
+
+
+def test_in_python(shadowed: Path, noted: Path) -> None:
+    """`muslin.lint` gives the same findings to programs."""
+    assert [finding.id for finding in muslin.lint(shadowed, noted)] == ["MUS305", "MUS101"]
+    assert muslin.lint(shadowed, ignore=["MUS101"]) == ()
 
 
 def test_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shadowed: Path) -> None:
