@@ -22,10 +22,16 @@ if TYPE_CHECKING:
     metavar="PORT/PROTOCOL",
     help="May be repeated; otherwise 80/TCP and every port that a policy names.",
 )
+@click.option("--also", multiple=True, metavar="NAME|IP", help="Another end beside the pods; may be repeated.")
 @output.name_option
 @output.json_option
 def preview(
-    paths: tuple[str, ...], more: tuple[str, ...], ports: tuple[str, ...], name: str | None, as_json: bool
+    paths: tuple[str, ...],
+    more: tuple[str, ...],
+    ports: tuple[str, ...],
+    also: tuple[str, ...],
+    name: str | None,
+    as_json: bool,
 ) -> int:
     """What would change if the staged policies were committed, each replacing or deleting the policy of its name.
 
@@ -34,11 +40,12 @@ def preview(
 
     \b
     muslin preview -f manifests/ --port 80/TCP --port 5432/TCP
-    muslin preview --name demo
+    muslin preview -f manifests/ --also 203.0.113.10
+    muslin preview --name demo --also internet
     """
     from reference.analysis.preview import preview as ask
 
-    answer = ask(_state(paths + more, name), ports or None)
+    answer = ask(_state(paths + more, name), ports or None, also)
     if as_json:
         output.print_json(answer)
     else:

@@ -17,7 +17,7 @@ from reference.analysis.ports import named_ports, spelled, spelled_label
 from reference.analysis.table import ALLOWED, Change
 from reference.endpoints import Family
 from reference.events import Draft
-from reference.naming import name_of, packet_between, parse_port
+from reference.naming import addresses_of, name_of, packet_between, parse_port
 from reference.policy import evaluate
 from reference.policy.ordering import DEFAULT_TIER
 from reference.resources import AnyResource, Metadata, defaulted
@@ -64,6 +64,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     commits: tuple[Commit, ...]
     pods: int
+    also: tuple[str, ...]  # the other ends that were asked about
     ports: tuple[str, ...]
     changes: tuple[FlowChange, ...]
 
@@ -71,9 +72,9 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         """The whole answer for a terminal."""
         lines = ["committing the staged policies:" if self.commits else "no policy is staged"]
         lines += [f"  {commit}" for commit in self.commits]
-        asked = f"{self.pods} pods, ports {', '.join(self.ports)}"
+        asked = f"{', '.join((f'{self.pods} pods', *self.also))}; ports {', '.join(self.ports)}"
         if not self.changes:
-            return "\n".join([*lines, "", f"no flow would change ({asked})", ""])
+            return "\n".join([*lines, "", f"no flow between these would change ({asked})", ""])
         opened = sum(change.allowed for change in self.changes)
         count = (
             f"{len(self.changes)} flows would change: {opened} allowed, {len(self.changes) - opened} denied ({asked})"
@@ -81,21 +82,23 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([*lines, "", count, *(f"  {line}" for c in self.changes for line in str(c).split("\n")), ""])
 
 
-def preview(state: State, ports: Iterable[str] | None = None) -> Preview:
+def preview(state: State, ports: Iterable[str] | None = None, also: Iterable[str] = ()) -> Preview:
     """What committing every staged policy would change, for all pairs of pods and both address families.
 
-    `ports`: "80/TCP", "53/UDP", "ICMP"; by default 80/TCP and every port that a policy names.
+    `ports`: "80/TCP", "53/UDP", "ICMP"; by default 80/TCP and every port that a policy names. `also`: other ends beside
+    the pods, by any name that `addresses_of` knows: a node, a host, an address outside.
 
     Raises:
-        InvalidInputError: a port is not understood.
+        InvalidInputError: a port or a name is not understood.
     """
     asked = named_ports(state) if ports is None else tuple(dict.fromkeys(map(spelled, ports)))
-    after = committed(state)
+    after, others = committed(state), tuple(dict.fromkeys(also))
     return Preview(
         commits=tuple(commit for commit, _ in _commits(state)),
         pods=len(state.endpoints),
+        also=others,
         ports=asked,
-        changes=tuple(_changes(state, after, asked)),
+        changes=tuple(_changes(state, after, asked, others)),
     )
 
 
@@ -164,10 +167,10 @@ def _spec(policy: AnyResource | None) -> object:
     return getattr(policy, "spec", None)
 
 
-def _changes(before: State, after: State, ports: tuple[str, ...]) -> Iterator[FlowChange]:
+def _changes(before: State, after: State, ports: tuple[str, ...], also: tuple[str, ...]) -> Iterator[FlowChange]:
     """By port, source, destination; a change that both families share is told once."""
     found: dict[tuple[str, str, str, bool, str, str], tuple[Family, ...]] = {}
-    for family, change in _changed_cells(before, after, ports):
+    for family, change in _changed_cells(before, after, ports, also):
         source, destination = name_of(before, change.source), name_of(before, change.destination)
         reasons = [_reason(state, change, family) for state in (before, after)]
         key = (source, destination, spelled_label(change.port), change.after == ALLOWED, reasons[0], reasons[1])
@@ -179,16 +182,15 @@ def _changes(before: State, after: State, ports: tuple[str, ...]) -> Iterator[Fl
         )  # fmt: skip
 
 
-def _changed_cells(before: State, after: State, ports: tuple[str, ...]) -> Iterator[tuple[Family, Change]]:
+def _changed_cells(
+    before: State, after: State, ports: tuple[str, ...], also: tuple[str, ...]
+) -> Iterator[tuple[Family, Change]]:
     """The cells that differ, by address: a matrix of names would only speak of one family where pods have both."""
+    everyone = [address for _, endpoint in sorted(before.endpoints.items()) for address in endpoint.addresses]
+    everyone += [address for name in also for address in addresses_of(before, name)]
     families: tuple[Family, ...] = (4, 6)
     for family in families:
-        addresses = [
-            address
-            for _, endpoint in sorted(before.endpoints.items())
-            for address in endpoint.addresses
-            if (":" in address) == (family == 6)
-        ]
+        addresses = [address for address in everyone if (":" in address) == (family == 6)]
         if addresses:
             old, new = (matrix(state, ports, addresses, addresses) for state in (before, after))
             yield from ((family, change) for change in old.changes(new))

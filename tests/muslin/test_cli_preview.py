@@ -41,7 +41,7 @@ def test_no_change_exits_with_zero(muslin):
     code, out, _ = muslin("preview", "-f", SHOP, "-f", LOCK, "-f", STAGED, "--port", "80/TCP")
 
     assert code == 0
-    assert out.endswith("no flow would change (4 pods, ports 80/TCP)\n")
+    assert out.endswith("no flow between these would change (4 pods; ports 80/TCP)\n")
 
 
 def test_json(muslin):
@@ -63,6 +63,7 @@ def test_json(muslin):
     [
         (("-f", SHOP, "--name", "demo"), "manifests and --name exclude each other"),
         (("-f", SHOP, "--port", "http"), "protocol 'http' is not known"),
+        (("-f", SHOP, "--also", "nowhere"), "'nowhere'"),
         (("-f", "no-such-file.yaml"), "no-such-file.yaml"),
         (("--name", "no-such-cluster"), "no-such-cluster"),
     ],

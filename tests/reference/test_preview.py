@@ -134,7 +134,7 @@ def test_committing_nothing_gives_the_very_state() -> None:
 
     assert committed(state) is state
     assert (answer.commits, answer.changes) == ((), ())
-    assert answer.text() == "no policy is staged\n\nno flow would change (2 pods, ports 80/TCP)\n"
+    assert answer.text() == "no policy is staged\n\nno flow between these would change (2 pods; ports 80/TCP)\n"
 
 
 def test_changes_carry_the_deciding_lines() -> None:
@@ -215,6 +215,21 @@ def test_ports_without_numbers_are_answered(port: str) -> None:
 
     assert change.port == port
     assert change.after == "ingress of shop/db denied by rule 0 of np:shop/p in tier default"
+
+
+def test_other_ends_are_asked_when_named() -> None:
+    """A policy about traffic with the outside changes no flow between pods; the outside is asked when it is named."""
+    outside = rules("Deny", destination={"nets": ["203.0.113.0/24"]}) + rules("Allow")
+    state = state_of(manifest(SNP, egress=outside))
+
+    assert preview(state).changes == ()
+    answer = preview(state, ["80/TCP"], ["203.0.113.10"])
+    assert [(c.source, c.destination, c.allowed, c.families) for c in answer.changes] == [
+        ("shop/db", "203.0.113.10", False, (4,))
+    ]
+    assert "(2 pods, 203.0.113.10; ports 80/TCP)" in answer.text()
+    with pytest.raises(InvalidInputError, match="nowhere"):
+        preview(state, ["80/TCP"], ["nowhere"])
 
 
 @pytest.mark.parametrize(
