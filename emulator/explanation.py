@@ -19,7 +19,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def agrees(self) -> bool:
         """Report whether model and kernel say the same; an unknown outcome agrees with nothing."""
-        return self.outcome.result in ("allowed", "denied") and self.outcome.allowed == self.verdict.allowed
+        return self.outcome.bears_out(allowed=self.verdict.allowed, answer_implied=self.verdict.answer_implied)
 
     def text(self) -> str:
         """Both ways, for a terminal."""

@@ -79,7 +79,7 @@ class Checker:
 
     def _compare(self, step: int, state: State, asked: Asked, outcome: Outcome) -> Check:
         verdict = evaluate(state, outcome.packet)
-        status = compare(asked.expected, verdict.allowed, outcome)
+        status = compare(asked.expected, verdict.allowed, outcome, answer_implied=verdict.answer_implied)
         check = Check(
             step=step,
             source=outcome.probe.source,
@@ -163,13 +163,13 @@ def asked_by(state: State, body: Flow | AllPairs, where: str) -> list[Probe]:
         raise InvalidInputError(f"{where}: {error}") from None
 
 
-def compare(expected: bool | None, oracle: bool, outcome: Outcome) -> Status:
+def compare(expected: bool | None, oracle: bool, outcome: Outcome, *, answer_implied: bool = True) -> Status:
     """Whether all voices agree. No evidence agrees with nobody; "unreachable" is no answer, and no denial either."""
     if expected is not None and expected != oracle:
         return "failed"
     if outcome.result in ("unknown", "unreachable"):
         return "unknown"
-    return "passed" if outcome.allowed == oracle else "failed"
+    return "passed" if outcome.bears_out(allowed=oracle, answer_implied=answer_implied) else "failed"
 
 
 def flows(state: State, flow: Flow) -> Iterator[Probe]:

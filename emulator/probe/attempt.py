@@ -116,6 +116,7 @@ class Attempt:
             evidence=evidence,
             milliseconds=round(took * 1000, 3),
             drop=self.drop,
+            answer_dropped=self.reply_dropped,
         )
 
 

@@ -41,8 +41,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str  # "connected", "dropped on node-1: deny by rule 1 of …", "EHOSTUNREACH", "no evidence in 3 s"
     milliseconds: float
     drop: Drop | None = None
+    answer_dropped: bool = False  # it was not the packet that was dropped, but the answer to it
 
     @property
     def allowed(self) -> bool:
         """Report whether the flow got through."""
         return self.result == "allowed"
+
+    def bears_out(self, *, allowed: bool, answer_implied: bool) -> bool:
+        """Report whether the network did what an oracle says of the packet; the answer counts where it is implied."""
+        arrived = self.allowed or (self.answer_dropped and not answer_implied)
+        return self.result in ("allowed", "denied") and arrived == allowed

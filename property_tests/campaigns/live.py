@@ -10,6 +10,7 @@ from emulator.probe.types import Outcome, Probe
 from emulator.session import Session
 from property_tests.worlds import FABRIC_NODES, FABRIC_TOPOLOGY
 from reference.packet import PORTED, PROTOCOLS, Packet, protocol_name
+from reference.policy import evaluate
 from reference.resources import AnyResource, Key
 from reference.resources.defaults import defaulted
 from reference.state import State
@@ -49,7 +50,7 @@ class LiveKernel:
         self._clear()
         self._session.apply_resources([defaulted(resource) for resource in resources])
         state = self._session.state
-        return [_ANSWERS.get(outcome.result) for outcome in self._ask(state, packets)]
+        return [_arrived(state, outcome) for outcome in self._ask(state, packets)]
 
     def _ask(self, state: State, packets: Iterable[Packet]) -> list[Outcome]:
         return self._session.probe_many([_probe(state, packet) for packet in packets])
@@ -58,6 +59,13 @@ class LiveKernel:
         keys = [key for key in _keys(self._session.state) if key not in self._seeded]
         if keys:
             self._session.delete_keys(keys)
+
+
+def _arrived(state: State, outcome: Outcome) -> bool | None:
+    """Whether the packet got through, with its answer where that is implied (HEP-4); None without evidence."""
+    if outcome.answer_dropped and not evaluate(state, outcome.packet).answer_implied:
+        return True
+    return _ANSWERS.get(outcome.result)
 
 
 def _keys(state: State) -> Iterator[Key]:

@@ -130,7 +130,10 @@ def _class_rows(crowd: _Crowd, way: Way, users: int, question: Question) -> Iter
 
 
 def _settle_by_hand(view: View, crowd: _Crowd, question: Question, rows: list[int]) -> None:
-    """Pairs whose verdict is not simply both ends' policies: a pod and itself, and all with an end that is no pod."""
+    """Pairs whose verdict is not simply both ends' policies: a pod and itself, and all with an end that is no pod.
+
+    Where there are host endpoints that is every pair, for they stand between pods too.
+    """
     own: dict[str, int] = {}  # by name: the destinations that are this very pod; "" for all that are none
     for place, party in enumerate(crowd.parties["destination"]):
         if party is not None:
@@ -138,7 +141,7 @@ def _settle_by_hand(view: View, crowd: _Crowd, question: Question, rows: list[in
     for row, party in enumerate(crowd.parties["source"]):
         if party is None:
             continue
-        by_hand = own.get("", 0) | own.get(_pod(party), 0) if _pod(party) else crowd.pairs[row]
+        by_hand = own.get("", 0) | own.get(_pod(party), 0) if _pod(party) and not view.hosts else crowd.pairs[row]
         asked = facing(question, "source", party)
         for place in bits_of(by_hand & crowd.pairs[row]):
             bit = 1 << place

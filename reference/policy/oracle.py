@@ -27,7 +27,8 @@ def evaluate(state: State, packet: Packet) -> Verdict:
     view = view_of(state)
     question = ask(view.peers, packet)
     notes = _Notes(view)
-    allowed = Journey(view, question, notes).run()
+    journey = Journey(view, question, notes)
+    allowed = journey.run()
     return Verdict(
         packet=packet,
         source=question.source.name,
@@ -36,6 +37,7 @@ def evaluate(state: State, packet: Packet) -> Verdict:
         reason=notes.reason(question),
         egress=notes.of_pod("egress"),
         ingress=notes.of_pod("ingress"),
+        answer_implied=journey.answer_implied,
         sides=tuple(notes.sides) if any(side.variant for side in notes.sides) else (),
     )
 

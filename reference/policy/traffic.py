@@ -84,6 +84,7 @@ class Journey:
         self._question = question
         self._witness = witness
         self._denied = False
+        self.answer_implied = True  # known once it has run with a witness
 
     def run(self) -> bool:
         """Report whether nothing on the way denies it."""
@@ -125,6 +126,7 @@ class Journey:
         if peer is not None and peer.node == node:
             return self._pod(peer, "ingress") and self._forwarded(node, WORKLOAD, "egress")
         device = "" if peer is None else self._hosts.tunnel(node, peer.node, self._question)
+        self._note_untracked(node, device or FABRIC)
         if not self._forwarded(node, device or FABRIC, "egress"):
             return False
         if peer is not None:
@@ -165,6 +167,7 @@ class Journey:
 
     def _sent(self, machine: str, interface: str) -> bool:
         """What a process on a machine sends: untracked policy, then normal policy unless that has accepted (HEP-6)."""
+        self._note_untracked(machine, interface)
         early = self._ask(machine, interface, "doNotTrack", "egress")
         return early if early is not None else self._local(machine, interface, "egress")
 
@@ -175,8 +178,18 @@ class Journey:
 
     def _on_arrival(self, machine: str, interface: str) -> bool | None:
         """Untracked policy, then preDNAT policy unless that has accepted; None when neither decides (HEP-5)."""
+        self._note_untracked(machine, interface)
         early = self._ask(machine, interface, "doNotTrack", "ingress")
         return early if early is not None else self._before_routing(machine, interface)
+
+    def _note_untracked(self, machine: str, interface: str) -> None:
+        """Where untracked policy stands, in whatever direction, the answer has to be allowed by itself (HEP-4)."""
+        if self._witness is NOBODY:
+            return
+        guard = self._hosts.guard(machine, interface, own_only=True)
+        directions: tuple[SideName, SideName] = ("ingress", "egress")
+        if guard is not None and any(self._hosts.way(guard, "doNotTrack", direction) for direction in directions):
+            self.answer_implied = False
 
     def _before_routing(self, machine: str, interface: str) -> bool | None:
         return self._ask(machine, interface, "preDNAT", "ingress")
@@ -219,7 +232,7 @@ class Journey:
             return allowed or self._deny()
         decided = decide(way, self._question, recorder)
         if decided is None:
-            what = "forwarded" if variant == "applyOnForward" else "goes on"
+            what = "is forwarded" if variant == "applyOnForward" else "goes on"
             self._witness.concluded(recorder, allowed=True, why=f"not denied by any {variant} policy: it {what}")
             return None
         self._witness.concluded(recorder, allowed=decided == "Allow")

@@ -103,6 +103,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     egress: Side | None = None
     ingress: Side | None = None
     sides: tuple[Side, ...] = ()  # all of them in order, when host endpoints were consulted too
+    answer_implied: bool = True  # false where untracked policy stands: answers need rules of their own there (HEP-4)
 
     @property
     def trace(self) -> tuple[Side, ...]:
@@ -116,6 +117,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             variant = f", {side.variant} policies" if side.variant else ""
             lines += ["", f"{side.direction} at {side.endpoint}{variant}", *_step_lines(side)]
             lines += [f"  = {side.reason}", *(f"    {hit}" for hit in side.hit_strings()), *_aside(side)]
+        if self.allowed and not self.answer_implied:
+            lines += ["", "untracked policy stands on the way: the answer is not implied, it needs a rule of its own"]
         return "\n".join([*lines, "", f"{'ALLOWED' if self.allowed else 'DENIED'}: {self.reason}", ""])
 
 

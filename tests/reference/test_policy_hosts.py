@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reference import commands
+from reference.analysis import matrix
 from reference.loading import load_state
 from reference.naming import packet_between
 from reference.policy import allowed, evaluate
@@ -288,3 +289,32 @@ def test_programs_follow_host_endpoints() -> None:
     gone = commands.delete(state, list(state.resources["HostEndpoint"]), now=0.0).state
     assert compiler.compile(gone) == Compiler().compile(gone)
     assert not any(program.host_endpoints or (program.walks and not program.endpoints) for program in compiler.compile(gone).values())
+
+
+@pytest.mark.parametrize(
+    ("spec", "source", "destination", "implied"),
+    [
+        ({"types": ["Ingress"], "ingress": [ALLOW]}, "office", "internet", False),
+        ({"types": ["Egress"], "egress": [DENY]}, "office", "internet", False),
+        ({"types": ["Egress"], "egress": [DENY]}, "a", "internet", False),
+        ({"types": ["Ingress"], "ingress": [ALLOW]}, "office", "n1", True),
+    ],
+)
+def test_answers_are_not_implied_without_tracking(spec: dict[str, Any], source: str, destination: str, implied: bool) -> None:
+    """HEP-4: where untracked policy stands on the way, in whatever direction, a verdict says that answers need a rule."""
+    state = load_state(*BASE, hep("h", "internet", profiles=DEFAULT_ALLOW), policy("p", "has(host)", **spec, **EARLY))
+    verdict = evaluate(state, packet_between(state, source, destination))
+    assert verdict.allowed
+    assert verdict.answer_implied is implied
+    assert ("the answer is not implied" in verdict.explain()) is not implied
+
+
+def test_the_matrix_asks_hosts_too() -> None:
+    """HEP-11: a matrix of pods is what the oracle says of each pair, also where a host endpoint stands between them."""
+    state = load_state(*BASE, OPEN_ALL1, NO_FORWARD_OUT)
+    found = matrix(state)
+    for source in found.sources:
+        for destination in found.destinations:
+            expected = allowed(state, packet_between(state, source, destination))
+            assert found.allowed(source, destination, "80/TCP") is expected, (source, destination)
+    assert not found.allowed("default/b", "default/a", "80/TCP")
