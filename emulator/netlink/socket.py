@@ -140,6 +140,14 @@ class RouteSocket:
                     found[value.rstrip(b"\0").decode()] = index
         return found
 
+    def link_types(self) -> dict[int, int]:
+        """The hardware type of every link (ARPHRD_*), by index."""
+        found: dict[int, int] = {}
+        for data, start, _ in self._dump(m.RTM_GETLINK, m.link()):
+            _, kind, index, _, _ = m.LINK.unpack_from(data, start)
+            found[index] = kind
+        return found
+
     def addresses(self) -> list[m.Address]:
         """Every address of every link."""
         found: list[m.Address] = []

@@ -10,17 +10,18 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from immutables import Map
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nftables_lab import policy, program, rule
 
 from emulator.dataplane.ebpf import dataplane as ebpf
-from emulator.dataplane.ebpf import layout
+from emulator.dataplane.ebpf import hosts, layout
 from emulator.dataplane.ebpf.encode import Numbering, policy_code, walk_code, words
 from emulator.dataplane.ebpf.pool import Pool
 from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
-from reference.program.types import HostEndpointProgram, Match, TierStep, Walk
+from reference.program.types import Failsafe, Failsafes, HostEndpointProgram, Match, TierStep, Walk
 
 SETS = {"n1": 1, "n2": 2, "pweb": 3}
 NUMBERS = Numbering(
@@ -99,13 +100,60 @@ def test_a_rule_too_long_to_skip_is_refused():
         policy_code(policy("np:a/b", [many]), "ingress", NUMBERS)
 
 
-def test_parts_this_dataplane_does_not_know_are_refused():
-    """Architecture rule 9: a program with host endpoints is refused by that name."""
+def test_parts_this_dataplane_does_not_know_are_refused(monkeypatch):
+    """Architecture rule 9: a program with a part that came later than this dataplane is refused by the part's name."""
     guard = HostEndpointProgram(name="h", interface="eth0", ingress="w", egress="w")
     strange = msgspec.structs.replace(program(), host_endpoints=program().endpoints.set("eth0", guard))
+    ebpf.refuse_unknown_parts(strange)
+    monkeypatch.setattr(ebpf, "_DECIDING_PARTS", [name for name in ebpf._DECIDING_PARTS if name != "host_endpoints"])
     with pytest.raises(EnvironmentLacksError, match="node-1: the ebpf dataplane cannot express host endpoints yet"):
         ebpf.refuse_unknown_parts(strange)
     ebpf.refuse_unknown_parts(program(to_host="accept"))
+
+
+def test_failsafe_ports_are_left_alone_by_peer_and_way():
+    """HEP-9: inbound by source, outbound by destination; untracked lists name answers, normal ones open ports."""
+    safe = Failsafes(
+        inbound=(Failsafe(protocol=6, port=22, net="10.0.0.0/8"),), outbound=(Failsafe(protocol=17, port=53),)
+    )
+    guard = HostEndpointProgram(name="h", interface="eth0", ingress="w", egress="w")
+    guarded = program(host_endpoints=Map({"eth0": guard}), failsafes=safe, open_ports=(51820,))
+    ssh = ["family 4 -5", "protocol 6 -4", "ports of destination 160016 -3", "address 9 -2", "allow 10"]
+    dns = ["protocol 11 -3", "ports of destination 350035 -2", "allow 10"]
+    wireguard = ["protocol 11 -3", "ports of destination ca6cca6c -2", "allow 10"]
+    ssh_answers = ["family 4 -5", "protocol 6 -4", "ports 160016 -3", "address of destination 9 -2", "allow 10"]
+    dns_answers = ["protocol 11 -3", "ports 350035 -2", "allow 10"]
+    listed_ports = {
+        p.id.removeprefix(hosts.SAFE_PREFIX): listed(hosts.safe_code(p, NUMBERS)) for p in hosts.safe_ports(guarded)
+    }
+    assert listed_ports == {
+        "in": [*ssh, "go on 0"],
+        "in, answers too": [*ssh, *dns_answers, "go on 0"],
+        "in, open ports too": [*wireguard, *ssh, "go on 0"],
+        "out": [*dns, "go on 0"],
+        "out, answers too": [*dns, *ssh_answers, "go on 0"],
+        "out, open ports too": [*wireguard, *dns, "go on 0"],
+    }
+    assert list(hosts.safe_ports(program(failsafes=safe))) == []
+
+
+def test_lists_of_an_interface():
+    """HEP-4, HEP-11: `*` has no untracked lists, and of pods' interfaces it has only what is early or forwarded."""
+    names = ("untracked_ingress", "untracked_egress", "pre_dnat", "forward_ingress", "forward_egress")
+    own = HostEndpointProgram(name="o", interface="eth0", ingress="in", egress="out", **{name: name for name in names})
+    every = msgspec.structs.replace(own, name="e", interface="*", pre_dnat="every_pre_dnat")
+    guarded = program(host_endpoints=Map({"eth0": own, "*": every}))
+    found = {name: [hosts.lists(guarded, name, d).walks for d in layout.DIRECTIONS] for name in ("eth0", "lo", "cali1")}
+    forwarded = ("", "", "", "forward_egress")
+    assert found == {
+        "eth0": [
+            ("untracked_ingress", "pre_dnat", "in", "forward_ingress"),
+            ("untracked_egress", "", "out", "forward_egress"),
+        ],
+        "lo": [("", "every_pre_dnat", "in", "forward_ingress"), ("", "", "out", "forward_egress")],
+        "cali1": [("", "every_pre_dnat", "", "forward_ingress"), forwarded],
+    }
+    assert hosts.lists(program(host_endpoints=Map({"eth0": own})), "cali1", "ingress") is None
 
 
 @settings(deadline=None)

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from emulator.netlink import Batch, RouteSocket
 from emulator.netlink import messages as m
 
-FROM_WORKLOAD, TO_WORKLOAD = "from_workload", "to_workload"  # the programs' names in policy.bpf.c
+WORKLOAD = ("from_workload", "to_workload")  # the programs' names in policy.bpf.c: for what is received, and sent
+HOST = ("from_host_interface", "to_host_interface")
 _RTM_NEWQDISC, _RTM_DELQDISC, _RTM_NEWTFILTER = 36, 37, 44
 _HEADER = struct.Struct("=BxxxiIII")
 _CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
-_HOOKS = {FROM_WORKLOAD: 0xFFFFFFF2, TO_WORKLOAD: 0xFFFFFFF3}  # what the host receives is what the pod sends
+_HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)  # what an interface receives, and what it sends
 _KIND, _OPTIONS = 1, 2
 _BPF_FD, _BPF_NAME, _BPF_FLAGS = 6, 7, 8
 _DIRECT_ACTION = 1
+_ARPHRD_NONE = 0xFFFE
 _PRIORITY_1_ALL = 1 << 16 | socket.htons(3)  # ETH_P_ALL
 _THERE_ALREADY = frozenset({errno.EEXIST})
 _GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
@@ -30,7 +32,7 @@ class Attachments:
         """Open the socket, in the calling thread's network namespace."""
         self._kernel = RouteSocket()
 
-    def attach(self, interfaces: Mapping[str, int], programs: Mapping[str, int]) -> None:
+    def attach(self, interfaces: Mapping[str, int], names: tuple[str, str], programs: Mapping[str, int]) -> None:
         """Put the programs on interfaces; where there are some, they are replaced with no packet between.
 
         Raises:
@@ -45,7 +47,7 @@ class Attachments:
                 f"qdisc add dev {name} clsact",
                 _THERE_ALREADY,
             )
-            for program, hook in _HOOKS.items():
+            for program, hook in zip(names, _HOOKS, strict=True):
                 options = m.number(_BPF_FD, programs[program]) + m.text(_BPF_NAME, f"muslin_{program}")
                 options += m.number(_BPF_FLAGS, _DIRECT_ACTION)
                 body = _HEADER.pack(0, index, 1, hook, _PRIORITY_1_ALL) + m.text(_KIND, "bpf")
@@ -66,6 +68,10 @@ class Attachments:
     def addresses(self) -> list[m.Address]:
         """The host's own addresses, link-local ones left out."""
         return [address for address in self._kernel.addresses() if not address.is_link_local]
+
+    def without_link_header(self) -> frozenset[int]:
+        """The interfaces whose packets begin with the network header: tunnels."""
+        return frozenset(index for index, kind in self._kernel.link_types().items() if kind == _ARPHRD_NONE)
 
     def close(self) -> None:
         """Close the socket; what is attached stays."""

@@ -10,10 +10,11 @@ import msgspec
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.ebpf import layout
-from emulator.dataplane.ebpf.attach import Attachments
+from emulator.dataplane.ebpf.attach import HOST, WORKLOAD, Attachments
 from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.events import DropRing, Interfaces, PacketTrace, Traces
 from emulator.dataplane.ebpf.guard import Guard
+from emulator.dataplane.ebpf.hosts import WORKLOAD_PREFIX, guarded
 from emulator.dataplane.ebpf.layout import Event
 from emulator.dataplane.ebpf.libbpf import BpfError, Object
 from emulator.dataplane.ebpf.listing import listing
@@ -25,10 +26,11 @@ from reference.program.types import Match, NodeProgram
 LASTING = ("flows", "fragments", "drops", "traces", "filters")  # maps that outlive their object when it must grow
 SMALLEST = {"code": 1 << 14, "policies": 1 << 13, "wide": 1 << 13, "members": 1 << 16, "endpoints": 1 << 12}
 LARGEST = 1 << 24
-WORKLOAD_PREFIX = "cali"
 _INSTRUCTIONS_PER_RULE = 8
-_DECIDING_PARTS = ("node", "sets", "policies", "walks", "endpoints", "nat_sources", "pools", "to_host")
-_OF_HOST_ENDPOINTS = ("failsafes", "open_ports")  # they say nothing where there are no host endpoints
+_DECIDING_PARTS = (
+    "node", "sets", "policies", "walks", "endpoints", "nat_sources", "pools", "to_host", "host_endpoints", "failsafes",
+    "open_ports",
+)  # fmt: skip
 _MAY_NOT = frozenset({errno.EPERM, errno.EACCES})
 
 
@@ -51,7 +53,11 @@ class EbpfDataplane:
         self._traces = Traces(self._object.maps["filters"], self._object.maps["traces"], self._tracing_changed)
         self._attachments = Attachments()
         self._guard = Guard()
-        self._attached: dict[str, int] = {}
+        self._attached: dict[str, int] = {}  # workload interfaces that carry the programs, and
+        self._attached_hosts: dict[str, int] = {}  # the machine's own
+        self._known: dict[str, int] = {}  # the interfaces that the deciding generation knows
+        self._there: dict[str, int] = {}
+        self._tunnels: frozenset[int] = frozenset()
         self._host: frozenset[str] = frozenset()
         self._spoilt = False  # the idle generation is neither the old program nor a new one
 
@@ -64,25 +70,25 @@ class EbpfDataplane:
             EnvironmentLacksError: the kernel cannot express something; what decides was not changed.
         """
         refuse_unknown_parts(program)
-        there = {name: index for index, name in socket.if_nameindex()}
-        wanted = {name: there[name] for name in program.endpoints if name in there}
+        self._there = {name: index for index, name in socket.if_nameindex()}
+        own = guarded(program, self._there)
+        self._tunnels = self._attachments.without_link_header() if own else frozenset()
+        known = {name: index for name, index in self._there.items() if name in program.endpoints or name in own}
         self._tables.operations = self._tables.bytes = 0
         self._host = frozenset(map(str, self._attachments.addresses()))
         self._tables.know_host(self._host)
-        if self._is_new(program, wanted):
-            self._bring(program, wanted)
+        if self._is_new(program, known):
+            self._bring(program)
             self._tables.flip(tracing=self._traces.are_on)
-        members = self._attach(
-            {name: index for name, index in there.items() if name.startswith(WORKLOAD_PREFIX)}, program
-        )
+            self._known = known
+        members = self._attach(program, own)
         return Applied(self._tables.operations + members, self._tables.bytes)
 
-    def _is_new(self, program: NodeProgram, wanted: Mapping[str, int]) -> bool:
-        programmed = self._tables.programmed
-        known = {name: attached.interface for name, attached in programmed.endpoints.items()}
-        return programmed.program is None or wanted != known or not _same(programmed.program, program)
+    def _is_new(self, program: NodeProgram, known: Mapping[str, int]) -> bool:
+        programmed = self._tables.programmed.program
+        return programmed is None or known != self._known or not _same(programmed, program)
 
-    def _bring(self, program: NodeProgram, wanted: Mapping[str, int]) -> None:
+    def _bring(self, program: NodeProgram) -> None:
         """Fill the idle generation; when a map is too small, go on with larger ones."""
         grown = _sizes_for(program, self._sizes)
         if self._spoilt or grown != self._sizes:
@@ -90,7 +96,7 @@ class EbpfDataplane:
         while True:
             try:
                 self._spoilt = True
-                self._tables.bring(program, wanted)
+                self._tables.bring(program, self._there, self._tunnels)
             except FullError:
                 if max(self._sizes.values()) >= LARGEST:
                     raise EnvironmentLacksError(
@@ -110,21 +116,28 @@ class EbpfDataplane:
         tables.operations, tables.bytes = self._tables.operations, self._tables.bytes
         tables.know_host(self._host)
         if old.program is not None:
-            tables.bring(old.program, {name: attached.interface for name, attached in old.endpoints.items()})
+            tables.bring(old.program, self._known, self._tunnels)
             tables.flip(tracing=self._traces.are_on)
-        self._attachments.attach(self._attached, renewed.programs)
+        self._attachments.attach(self._attached, WORKLOAD, renewed.programs)
+        self._attachments.attach(self._attached_hosts, HOST, renewed.programs)
         former, self._object, self._tables, self._sizes = self._object, renewed, tables, sizes
         self._traces.filters = renewed.maps["filters"]
         former.close()
 
-    def _attach(self, wanted: Mapping[str, int], program: NodeProgram) -> int:
-        """Every workload interface, also one that no endpoint has (POL-19); then the guard lets go of them."""
-        fresh = {name: index for name, index in wanted.items() if self._attached.get(name) != index}
-        self._attachments.attach(fresh, self._object.programs)
-        for name, index in fresh.items():
+    def _attach(self, program: NodeProgram, own: Mapping[str, int]) -> int:
+        """Every workload interface, also one that no endpoint has (POL-19), and the machine's own under a guard.
+
+        Then the table of nftables lets go of the workload interfaces.
+        """
+        workloads = {name: index for name, index in self._there.items() if name.startswith(WORKLOAD_PREFIX)}
+        hosts = {name: index for name, index in own.items() if name not in workloads}
+        self._attachments.attach(_fresh(workloads, self._attached), WORKLOAD, self._object.programs)
+        self._attachments.attach(_fresh(hosts, self._attached_hosts), HOST, self._object.programs)
+        self._attachments.detach(_fresh(self._attached_hosts, hosts))
+        for name, index in (*workloads.items(), *hosts.items()):
             self._interfaces.learn(index, name)
-        self._attached = dict(wanted)
-        return self._guard.update(wanted.values(), program.nat_sources, program.pools)
+        self._attached, self._attached_hosts = workloads, hosts
+        return self._guard.update(workloads.values(), program.nat_sources, program.pools)
 
     # -- what the kernel is and saw --------------------------------------------------------------------------------
 
@@ -177,9 +190,9 @@ class EbpfDataplane:
 
     def clean(self) -> None:
         """Take the programs off and remove the table; the maps go with them."""
-        self._attachments.detach(self._attached)
+        self._attachments.detach({**self._attached, **self._attached_hosts})
         self._guard.clean()
-        self._attached = {}
+        self._attached, self._attached_hosts = {}, {}
 
     def close(self) -> None:
         """Let go of everything; what is attached goes on deciding."""
@@ -187,6 +200,10 @@ class EbpfDataplane:
         self._attachments.close()
         self._interfaces.close()
         self._object.close()
+
+
+def _fresh(wanted: Mapping[str, int], there: Mapping[str, int]) -> dict[str, int]:
+    return {name: index for name, index in wanted.items() if there.get(name) != index}
 
 
 def _load(sizes: Mapping[str, int], shared: Mapping[str, int]) -> Object:
@@ -205,7 +222,7 @@ def _load(sizes: Mapping[str, int], shared: Mapping[str, int]) -> Object:
 def refuse_unknown_parts(program: NodeProgram) -> None:
     """A part of programs that came later than this dataplane is refused, never left out (architecture rule 9)."""
     for part in msgspec.structs.fields(NodeProgram):
-        known = part.name in ("seq", *_DECIDING_PARTS, *_OF_HOST_ENDPOINTS)
+        known = part.name in ("seq", *_DECIDING_PARTS)
         if not known and getattr(program, part.name) != part.default:
             raise EnvironmentLacksError(
                 f"node {program.node}: the ebpf dataplane cannot express {part.name.replace('_', ' ')} yet; "

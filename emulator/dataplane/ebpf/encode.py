@@ -16,12 +16,12 @@ from reference.program.nets import net
 from reference.program.types import FlowDirection, Match, PolicyProgram, PortRange, ProgramRule, Walk
 
 END, FAMILY, PROTOCOL, ICMP_TYPE, ICMP_TYPE_CODE, PORTS, ADDRESS, ADDRESS_AND_PORT = range(8)
-ALLOW, DENY, PASS, LOG, POLICY = range(8, 13)
+ALLOW, DENY, PASS, LOG, POLICY, GO_ON = range(8, 14)
 WHEN_TRUE, OF_DESTINATION = 1, 2
 FARTHEST = 0xFFFF  # instructions a test may skip
 _ACTIONS = {"allow": ALLOW, "deny": DENY, "pass": PASS, "log": LOG}
 _WORDS = ("end", "family", "protocol", "icmp type", "icmp type and code", "ports", "address", "address and port",
-          "allow", "deny", "pass", "log", "policy")  # fmt: skip
+          "allow", "deny", "pass", "log", "policy", "go on")  # fmt: skip
 
 
 class Test(NamedTuple):
@@ -76,7 +76,7 @@ def policy_code(policy: PolicyProgram, direction: FlowDirection, numbers: Number
 
 
 def walk_code(walk: Walk, numbers: Numbering) -> Code:
-    """Tiers in order, then profiles in order, then deny (POL-12 … POL-15)."""
+    """Tiers in order, then profiles in order, then the walk's end (POL-12 … POL-15, HEP-3)."""
     code = Code([], [])
     for tier in walk.tiers:
         denies = tier.default_action == "deny" and bool(tier.policies)
@@ -91,7 +91,7 @@ def walk_code(walk: Walk, numbers: Numbering) -> Code:
             code.instructions.append(_instruction(DENY, numbers.reference(ref)))
     for profile in walk.profiles:  # a pass moves on to the next profile (POL-14)
         code.instructions.append(_instruction(POLICY, numbers.policy(profile, walk.direction), 1))
-    code.instructions.append(_instruction(DENY, NO_PROFILE))
+    code.instructions.append(_instruction(DENY, NO_PROFILE) if walk.end == "deny" else GO_ON_CODE)
     return code
 
 
@@ -182,3 +182,6 @@ def words(instruction: bytes) -> tuple[str, bool, bool, int, int]:
     """(what it does, whether it goes away when it holds, of the destination, distance, argument), for listings."""
     operation, flags, skip, argument = INSTRUCTION.unpack(instruction)
     return _WORDS[operation], bool(flags & WHEN_TRUE), bool(flags & OF_DESTINATION), skip, argument
+
+
+GO_ON_CODE = _instruction(GO_ON, 0)

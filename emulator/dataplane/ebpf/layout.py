@@ -21,7 +21,9 @@ TC_ALLOWED, TC_DROPPED = -1, 2
 
 INSTRUCTION = struct.Struct("=BBHI")
 COUNT = struct.Struct("=QQ")
-SETTINGS = struct.Struct("=III")
+SETTINGS = struct.Struct("=IIII")
+LISTS = struct.Struct("=8I")
+LIST_NAMES = ("untracked", "early", "normal", "forward", "safe untracked", "safe early", "safe normal")
 NUMBER = struct.Struct("=I")
 NET = struct.Struct("=II")
 _ENDPOINT_KEY = struct.Struct("=IHH")
@@ -73,6 +75,12 @@ def unpacked(data: bytes, family: int) -> str:
 def endpoint_key(interface: int, direction: FlowDirection, generation: int) -> bytes:
     """Which walk an interface's packets take."""
     return _ENDPOINT_KEY.pack(interface, DIRECTIONS.index(direction), generation)
+
+
+def endpoint_of(key: bytes) -> tuple[int, FlowDirection, int]:
+    """(interface, direction, generation) of such a key."""
+    interface, direction, generation = _ENDPOINT_KEY.unpack(key)
+    return interface, DIRECTIONS[direction], generation
 
 
 def source_key(interface: int, address: str) -> bytes:

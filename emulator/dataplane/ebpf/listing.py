@@ -27,7 +27,23 @@ def listing(tables: Tables, interface: Callable[[int], str], reference: Callable
             assert isinstance(known, list)
             known.append(address)
             known.sort()
-    return {"endpoints": endpoints, "sets": dict(sorted(_sets(tables).items()))}
+    return {
+        "endpoints": endpoints,
+        "hosts": dict(sorted(_hosts(tables, interface, reference))),
+        "sets": dict(sorted(_sets(tables).items())),
+    }
+
+
+def _hosts(
+    tables: Tables, interface: Callable[[int], str], reference: Callable[[int], str]
+) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    """The lists of host endpoints, by interface and direction."""
+    for key, value in tables.maps["hosts"].items():
+        index, direction, generation = layout.endpoint_of(key)
+        if generation == tables.current:
+            places = zip(layout.LIST_NAMES, layout.LISTS.unpack(value)[:-1], strict=True)
+            said = {name: list(_code(tables, place - 1, reference)) for name, place in places if place}
+            yield f"{direction} of {interface(index)}", said
 
 
 def _code(tables: Tables, place: int, reference: Callable[[int], str]) -> Iterator[str]:
@@ -41,25 +57,29 @@ def _code(tables: Tables, place: int, reference: Callable[[int], str]) -> Iterat
             yield f"deny: {reference(argument)}"
             if argument == layout.NO_PROFILE:
                 return
-        else:
-            yield f"{what}?"
+        elif what == "go on":
+            yield what
             return
+        else:  # a rule of a failsafe list, which stands by itself
+            yield f"  {_rule_part(tables, place, reference)}"
         place += 1
 
 
 def _policy(tables: Tables, place: int, reference: Callable[[int], str]) -> Iterator[str]:
     while True:
-        what, leaves_when_true, of_destination, skip, argument = words(tables.instruction(place))
-        if what == "end":
+        if words(tables.instruction(place))[0] == "end":
             return
-        if what in ("allow", "deny", "pass", "log"):
-            yield f"{what}: {reference(argument)}"
-        else:
-            named = "address" in what
-            value = tables.set_name(argument * 2).removesuffix("4") if named else f"{argument:#x}"
-            side = " of destination" if of_destination else ""
-            yield f"{what}{side} {value}, {'when true' if leaves_when_true else 'when false'} {skip} on"
+        yield _rule_part(tables, place, reference)
         place += 1
+
+
+def _rule_part(tables: Tables, place: int, reference: Callable[[int], str]) -> str:
+    what, leaves_when_true, of_destination, skip, argument = words(tables.instruction(place))
+    if what in ("allow", "deny", "pass", "log"):
+        return f"{what}: {reference(argument)}"
+    value = tables.set_name(argument * 2).removesuffix("4") if "address" in what else f"{argument:#x}"
+    side = " of destination" if of_destination else ""
+    return f"{what}{side} {value}, {'when true' if leaves_when_true else 'when false'} {skip} on"
 
 
 def _sets(tables: Tables) -> dict[str, list[str]]:

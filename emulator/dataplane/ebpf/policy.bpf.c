@@ -8,6 +8,9 @@
  * prepares the other and then flips that one word, so no packet ever meets half an update. A packet carries the
  * generation that judged it at its source in its mark, so that its destination judges it by the same one.
  *
+ * Host endpoints (HEP-3) are lists of a machine's own interfaces, and with `*` of all: early ones before it is known
+ * where a packet goes, then one for local processes or one for what is forwarded.
+ *
  * Layouts are mirrored in layout.py.
  */
 #include <linux/bpf.h>
@@ -26,7 +29,9 @@
 #define MARK_SEEN 0x01000000
 #define MARK_GENERATION 0x02000000
 #define MARK_FORWARD 0x04000000 /* not for the host itself: the guard table drops it there */
-#define MARKS (MARK_SEEN | MARK_GENERATION | MARK_FORWARD)
+#define MARK_ORIGIN 0x10000000 /* the low bits say which of `origins` the packet has: its source before translation */
+#define ORIGINS 0x1000
+#define MARKS (MARK_SEEN | MARK_GENERATION | MARK_FORWARD | MARK_ORIGIN | (ORIGINS - 1))
 #define MOST_STEPS (1 << 22)
 #define SECOND 1000000000ULL
 
@@ -35,7 +40,7 @@
 enum direction { INGRESS, EGRESS };
 
 /* What did not come from a user's rule; RuleRef numbers from 16 on are rules and tier ends. */
-enum guard { NONE, SPOOFED_, INVALID_, UNKNOWN_INTERFACE, TO_HOST, NO_PROFILE, MALFORMED, NOT_IP, GUARDS = 16 };
+enum guard { NONE, SPOOFED_, INVALID_, UNKNOWN_INTERFACE, TO_HOST, NO_PROFILE, MALFORMED, NOT_IP, UNDECIDED = 15, GUARDS = 16 };
 enum tracked { NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED };
 enum fragment { WHOLE, FIRST, LATER };
 
@@ -43,7 +48,12 @@ struct address { __u32 word[4]; }; /* as on the wire; an IPv4 address is in word
 
 /* -- maps ----------------------------------------------------------------------------------------------------- */
 
-struct settings { __u32 generation, tracing, to_host; }; /* to_host: the generations that accept packets to the host */
+struct settings { __u32 generation, tracing, to_host, origins; }; /* bits: generations that accept packets to the host,
+								   and those that ask for sources before translation */
+/* Walks of a host endpoint for one interface and direction, and the code that says which ports they leave alone:
+   places + 1, 0 for none. */
+struct lists { __u32 untracked, early, normal, forward, safe_untracked, safe_early, safe_normal, has_no_link_header; };
+struct origin { struct address source; __u32 port, pad; };
 struct instruction { __u8 operation, flags; __u16 skip; __u32 argument; };
 struct count { __u64 packets, bytes; };
 struct endpoint_key { __u32 interface; __u16 direction, generation; };
@@ -78,6 +88,9 @@ MAP(guards, BPF_MAP_TYPE_ARRAY, 2 * GUARDS, __u32, struct count, FLAGS(BPF_F_MMA
 MAP(policies, BPF_MAP_TYPE_ARRAY, 8192, __u32, __u64, FLAGS(BPF_F_MMAPABLE)); /* id * 2 + generation: where its code is */
 MAP(wide, BPF_MAP_TYPE_ARRAY, 8192, __u32, __u64, FLAGS(BPF_F_MMAPABLE)); /* set: generations in which it has nets */
 MAP(endpoints, BPF_MAP_TYPE_HASH, 8192, struct endpoint_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
+MAP(hosts, BPF_MAP_TYPE_HASH, 16384, struct endpoint_key, struct lists, FLAGS(BPF_F_NO_PREALLOC));
+MAP(origins, BPF_MAP_TYPE_ARRAY, ORIGINS, __u32, struct origin, );
+MAP(last_origin, BPF_MAP_TYPE_ARRAY, 1, __u32, __u32, );
 MAP(sources, BPF_MAP_TYPE_HASH, 8192, struct source_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
 MAP(locals, BPF_MAP_TYPE_HASH, 16384, struct local_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
 MAP(members, BPF_MAP_TYPE_HASH, 65536, struct member_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
@@ -442,6 +455,7 @@ enum operation {
 	FAMILY, PROTOCOL, ICMP_TYPE, ICMP_TYPE_CODE, PORTS, ADDRESS, ADDRESS_AND_PORT, /* tests */
 	ALLOW, DENY, PASS, LOG, /* argument: the rule's number */
 	POLICY, /* argument: policy; skip: where the walk goes on when the policy passes */
+	GO_ON, /* the end of a walk that need not decide */
 };
 #define WHEN_TRUE 1 /* a test skips when it holds, and not when it fails */
 #define OF_DESTINATION 2
@@ -535,6 +549,11 @@ static long step(__u32 number, struct run *run)
 		run->at = run->next;
 		return 0;
 	}
+	if (i.operation == GO_ON) {
+		run->reference = UNDECIDED;
+		run->verdict = DROP;
+		return 1;
+	}
 	add(bpf_map_lookup_elem(&counts, &at), p->length);
 	if (i.operation == LOG) {
 		met(p, i.argument, CONTINUE, at);
@@ -554,20 +573,42 @@ static long step(__u32 number, struct run *run)
 	return 1;
 }
 
-/* 0: allowed; otherwise what to tell of the drop. */
-__noinline __u32 judge(struct packet *p, __u32 generation)
+/* Go through a walk. 0: allowed; UNDECIDED: it goes on; otherwise what to tell of the drop. */
+__noinline __u32 follow(struct packet *p, __u32 start, __u32 generation)
 {
 	if (!p)
 		return UNKNOWN_INTERFACE;
-	struct endpoint_key key = { .interface = p->interface, .direction = p->direction, .generation = generation };
-	__u32 *start = bpf_map_lookup_elem(&endpoints, &key);
-	if (!start)
-		return UNKNOWN_INTERFACE;
-	struct run run = { .packet = p, .at = *start, .next = *start, .passed = *start, .generation = generation };
+	struct run run = { .packet = p, .at = start, .next = start, .passed = start, .generation = generation };
 	bpf_loop(MOST_STEPS, step, &run, 0);
 	if (run.verdict == ACCEPT)
 		return 0;
 	return run.reference ? run.reference : NO_PROFILE;
+}
+
+/* The walk of a workload interface: 0 or what to tell of the drop. */
+static __always_inline __u32 judge(struct packet *p, __u32 generation)
+{
+	struct endpoint_key key = { .interface = p->interface, .direction = p->direction, .generation = generation };
+	__u32 *start = bpf_map_lookup_elem(&endpoints, &key);
+	return start ? follow(p, *start, generation) : UNKNOWN_INTERFACE;
+}
+
+/* A list of a host endpoint; without one, or where a failsafe port leaves it alone (HEP-9), nothing is decided. */
+__noinline __u32 ask(struct packet *p, __u32 list, __u32 safe, __u32 generation)
+{
+	if (!p || !list)
+		return UNDECIDED;
+	if (safe && !follow(p, safe - 1, generation))
+		return UNDECIDED;
+	return follow(p, list - 1, generation);
+}
+
+static __always_inline int denies(__u32 reference) { return reference && reference != UNDECIDED; }
+
+static __always_inline struct lists *lists_of(struct packet *p, __u16 direction, __u32 generation)
+{
+	struct endpoint_key key = { .interface = p->interface, .direction = direction, .generation = generation };
+	return bpf_map_lookup_elem(&hosts, &key);
 }
 
 /* -- the two hooks --------------------------------------------------------------------------------------------- */
@@ -616,13 +657,13 @@ static __always_inline int is_neighbour_discovery(const struct packet *p)
 }
 
 /* The packet, or where to go without one: negative when there is none to judge. */
-static __always_inline int take(struct __sk_buff *skb, struct packet *p, struct settings *now, int direction)
+static __always_inline int take(struct __sk_buff *skb, struct packet *p, struct settings *now, int direction, __u32 at)
 {
 	p->interface = skb->ifindex;
 	p->direction = direction;
-	p->length = skb->len - ETH_HLEN;
+	p->length = skb->len - at;
 	int family = skb->protocol == bpf_htons(ETH_P_IP) ? 4 : skb->protocol == bpf_htons(ETH_P_IPV6) ? 6 : 0;
-	if (!family || parse(skb, ETH_HLEN, p, family, 0)) {
+	if (!family || parse(skb, at, p, family, 0)) {
 		__u32 slot = direction * GUARDS + (family ? MALFORMED : NOT_IP);
 		add(bpf_map_lookup_elem(&guards, &slot), p->length);
 		return -1;
@@ -639,6 +680,32 @@ static __always_inline int let_through(struct packet *p)
 	return TC_ACT_UNSPEC; /* as far as we are concerned; others' filters still have their say */
 }
 
+/* Policy on the way out sees the source before it is translated (NAT-4): its place goes along in the mark. */
+__noinline __u32 keep_origin(const struct packet *p)
+{
+	__u32 zero = 0, place;
+	__u32 *last = bpf_map_lookup_elem(&last_origin, &zero);
+	if (!p || !last)
+		return 0;
+	place = __sync_fetch_and_add(last, 1) & (ORIGINS - 1);
+	struct origin *origin = bpf_map_lookup_elem(&origins, &place);
+	if (origin) {
+		origin->source = p->source;
+		origin->port = p->source_port;
+	}
+	return place;
+}
+
+__noinline int give_origin(struct packet *p, __u32 place)
+{
+	struct origin *origin = bpf_map_lookup_elem(&origins, &place);
+	if (!p || !origin)
+		return 0;
+	p->source = origin->source;
+	p->source_port = origin->port;
+	return 1;
+}
+
 SEC("tc")
 int from_workload(struct __sk_buff *skb)
 {
@@ -653,7 +720,7 @@ int from_workload(struct __sk_buff *skb)
 	skb->mark = (skb->mark & ~MARKS) | MARK_SEEN | (generation ? MARK_GENERATION : 0);
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return TC_ACT_UNSPEC;
-	if (take(skb, &p, now, EGRESS))
+	if (take(skb, &p, now, EGRESS, ETH_HLEN))
 		return TC_ACT_SHOT;
 	if (!is_own_source(&p, generation)) {
 		if (is_known_interface(&p, generation))
@@ -671,14 +738,25 @@ int from_workload(struct __sk_buff *skb)
 	}
 	if (state == INVALID)
 		return drop(&p, INVALID_);
+	int to_host = is_to_host(&p);
+	struct lists *lists = lists_of(&p, INGRESS, generation); /* HEP-11 */
+	if (lists) {
+		__u32 said = ask(&p, lists->early, lists->safe_early, generation);
+		if (said && !denies(said) && !to_host)
+			said = ask(&p, lists->forward, 0, generation);
+		if (denies(said))
+			return drop(&p, said);
+	}
 	__u32 reference = judge(&p, generation);
 	if (reference)
 		return drop(&p, reference);
 	if (!(now->to_host >> generation & 1)) { /* HEP-12 */
-		if (is_to_host(&p))
+		if (to_host)
 			return drop(&p, TO_HOST);
 		skb->mark |= MARK_FORWARD;
 	}
+	if (now->origins >> generation & 1)
+		skb->mark |= MARK_ORIGIN | keep_origin(&p);
 	if (state == NEW)
 		remember(&p, &key, low);
 	return let_through(&p);
@@ -696,7 +774,7 @@ int to_workload(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return TC_ACT_UNSPEC;
-	if (take(skb, &p, now, INGRESS))
+	if (take(skb, &p, now, INGRESS, ETH_HLEN))
 		return TC_ACT_SHOT;
 	__u32 generation = (skb->mark & MARK_SEEN ? !!(skb->mark & MARK_GENERATION) : now->generation) & 1;
 	int from_host = skb->ingress_ifindex == 0; /* CT-1 */
@@ -713,7 +791,99 @@ int to_workload(struct __sk_buff *skb)
 		__u32 reference = judge(&p, generation);
 		if (reference)
 			return drop(&p, reference);
+		struct lists *lists = lists_of(&p, EGRESS, generation); /* HEP-11 */
+		if (lists && denies(reference = ask(&p, lists->forward, 0, generation)))
+			return drop(&p, reference);
 	}
+	if (state == NEW)
+		remember(&p, &key, low);
+	return let_through(&p);
+}
+
+/* What a machine's own interface receives (HEP-6): untracked, early, then for itself or to be forwarded. */
+SEC("tc")
+int from_host_interface(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct settings *now = bpf_map_lookup_elem(&settings, &zero);
+	struct packet p = { .interface = skb->ifindex };
+	struct flow_key key = {};
+	int low = 0;
+	if (!now)
+		return TC_ACT_SHOT;
+	__u32 generation = now->generation & 1;
+	skb->mark = (skb->mark & ~MARKS) | MARK_SEEN | (generation ? MARK_GENERATION : 0);
+	struct lists *lists = lists_of(&p, INGRESS, generation);
+	if (!lists || (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)))
+		return TC_ACT_UNSPEC;
+	if (take(skb, &p, now, INGRESS, lists->has_no_link_header ? 0 : ETH_HLEN))
+		return TC_ACT_SHOT;
+	if (is_neighbour_discovery(&p))
+		return TC_ACT_UNSPEC;
+	if (p.fragment == LATER)
+		return later_fragment_is_allowed(&p) ? TC_ACT_UNSPEC : drop(&p, INVALID_);
+	__u32 said = ask(&p, lists->untracked, lists->safe_untracked, generation);
+	if (denies(said))
+		return drop(&p, said);
+	if (!said)
+		return let_through(&p); /* HEP-4 */
+	int state = track(skb, &p, &key, &low);
+	if (state == ESTABLISHED || state == RELATED) {
+		met(&p, NONE, ACCEPT, 0);
+		return let_through(&p);
+	}
+	int to_host = is_to_host(&p);
+	if (state == INVALID && (lists->early || (to_host ? lists->normal : lists->forward)))
+		return drop(&p, INVALID_);
+	said = ask(&p, lists->early, lists->safe_early, generation);
+	if (said == UNDECIDED) /* HEP-5: what an early list allows is not asked again */
+		said = to_host ? ask(&p, lists->normal, lists->safe_normal, generation) : ask(&p, lists->forward, 0, generation);
+	if (denies(said))
+		return drop(&p, said);
+	if (state == NEW)
+		remember(&p, &key, low);
+	return let_through(&p);
+}
+
+/* What leaves by a machine's own interface: from its processes, or forwarded. */
+SEC("tc")
+int to_host_interface(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct settings *now = bpf_map_lookup_elem(&settings, &zero);
+	struct packet p = { .interface = skb->ifindex };
+	struct flow_key key = {};
+	int low = 0;
+	if (!now)
+		return TC_ACT_SHOT;
+	int own = skb->ingress_ifindex == 0;
+	__u32 generation = (skb->mark & MARK_SEEN && !own ? !!(skb->mark & MARK_GENERATION) : now->generation) & 1;
+	struct lists *lists = lists_of(&p, EGRESS, generation);
+	if (!lists || (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)))
+		return TC_ACT_UNSPEC;
+	if (take(skb, &p, now, EGRESS, lists->has_no_link_header ? 0 : ETH_HLEN))
+		return TC_ACT_SHOT;
+	if (is_neighbour_discovery(&p))
+		return TC_ACT_UNSPEC;
+	if (p.fragment == LATER)
+		return later_fragment_is_allowed(&p) ? TC_ACT_UNSPEC : drop(&p, INVALID_);
+	__u32 said = own ? ask(&p, lists->untracked, lists->safe_untracked, generation) : UNDECIDED;
+	if (denies(said))
+		return drop(&p, said);
+	if (!said)
+		return let_through(&p);
+	int state = track(skb, &p, &key, &low);
+	if (state == ESTABLISHED || state == RELATED) {
+		met(&p, NONE, ACCEPT, 0);
+		return let_through(&p);
+	}
+	if (state == INVALID && (own ? lists->normal : lists->forward))
+		return drop(&p, INVALID_);
+	if (!own && skb->mark & MARK_ORIGIN)
+		give_origin(&p, skb->mark & (ORIGINS - 1));
+	said = own ? ask(&p, lists->normal, lists->safe_normal, generation) : ask(&p, lists->forward, 0, generation);
+	if (denies(said))
+		return drop(&p, said);
 	if (state == NEW)
 		remember(&p, &key, low);
 	return let_through(&p);

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from emulator.dataplane.contract import RuleRef
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.encode import Action, Code, Numbering, policy_code, walk_code
+from emulator.dataplane.ebpf.hosts import SAFE_PREFIX, asks_for_origins, guarded, lists, safe_code, safe_ports
 from emulator.dataplane.ebpf.libbpf import BpfError, Object
 from emulator.dataplane.ebpf.pool import Pool
 from reference.program.nets import widest
@@ -60,6 +61,8 @@ class Generation:
     policies: dict[PolicyKey, Block] = field(default_factory=dict)
     walks: dict[str, Block] = field(default_factory=dict)
     endpoints: dict[str, Attached] = field(default_factory=dict)
+    safes: dict[str, Block] = field(default_factory=dict)
+    hosts: dict[bytes, bytes] = field(default_factory=dict)  # the entries of that map, without their generation
     sets: dict[str, IPSet] = field(default_factory=dict)
     sources: frozenset[tuple[int, str]] = frozenset()
 
@@ -119,8 +122,10 @@ class Tables:
 
     # -- one update ------------------------------------------------------------------------------------------------
 
-    def bring(self, program: NodeProgram, interfaces: Mapping[str, int]) -> None:
-        """Make the idle generation be `program`; `interfaces` are the indices of those that exist.
+    def bring(self, program: NodeProgram, interfaces: Mapping[str, int], tunnels: frozenset[int] = frozenset()) -> None:
+        """Make the idle generation be `program`.
+
+        `interfaces` are the indices of all there are, `tunnels` those without a link header.
 
         Raises:
             FullError: a map is too small; these tables are spoilt for another `bring`.
@@ -133,6 +138,7 @@ class Tables:
         self._bring_policies(idle, program)
         self._bring_walks(idle, program)
         self._bring_endpoints(idle, program, interfaces)
+        self._bring_hosts(idle, program, interfaces, tunnels)
         idle.program = program
 
     def flip(self, *, tracing: bool) -> None:
@@ -144,12 +150,12 @@ class Tables:
 
     def settle(self, *, tracing: bool) -> None:
         """Write which generation decides, whether packets are traced, and who accepts packets to the host (HEP-12)."""
-        accepting = sum(
-            1 << number
-            for number, generation in enumerate(self._generations)
-            if generation.program is not None and generation.program.to_host == "accept"
-        )
-        self.maps["settings"].put(bytes(4), layout.SETTINGS.pack(self.current, tracing, accepting))
+        accepting = asking = 0
+        for number, generation in enumerate(self._generations):
+            if generation.program is not None:
+                accepting |= (generation.program.to_host == "accept") << number
+                asking |= asks_for_origins(generation.program) << number
+        self.maps["settings"].put(bytes(4), layout.SETTINGS.pack(self.current, tracing, accepting, asking))
 
     def know_host(self, addresses: frozenset[str]) -> None:
         """The addresses of the host itself (HEP-12): of both generations."""
@@ -191,13 +197,15 @@ class Tables:
 
     def _new_policy(self, policy: PolicyProgram, direction: FlowDirection) -> Block:
         literals: list[tuple[str, ...]] = []
+        code = policy_code(policy, direction, self._numbering(self._literals_into(literals)))
+        return self._place(policy, code, tuple(literals))
 
-        def nets(members: tuple[str, ...]) -> int:
-            literals.append(members)
+    def _literals_into(self, found: list[tuple[str, ...]]) -> Callable[[tuple[str, ...]], int]:
+        def number(members: tuple[str, ...]) -> int:
+            found.append(members)
             return self._sets.of(members)
 
-        code = policy_code(policy, direction, self._numbering(nets))
-        return self._place(policy, code, tuple(literals))
+        return number
 
     def _point(self, key: PolicyKey, start: int) -> None:
         self._starts[self._policies.of(key) * 2 + 1 - self.current] = start
@@ -225,8 +233,7 @@ class Tables:
     def _share(block: Block | None, part: PolicyProgram | Walk) -> Block | None:
         return block if block is not None and block.part == part else None
 
-    def _numbering(self, nets: object) -> Numbering:
-        assert callable(nets)
+    def _numbering(self, nets: Callable[[tuple[str, ...]], int]) -> Numbering:
         return Numbering(
             set=self._sets.of,
             nets=nets,
@@ -381,6 +388,43 @@ class Tables:
         self._put_all("sources", {layout.source_key(*each): layout.NUMBER.pack(bits) for each, bits in puts.items()})
         self.maps["sources"].remove_all([layout.source_key(*each) for each in gone if each not in other])
         idle.sources = wanted
+
+    def _bring_hosts(
+        self, idle: Generation, program: NodeProgram, interfaces: Mapping[str, int], tunnels: frozenset[int]
+    ) -> None:
+        """The lists of host endpoints, for every interface they guard."""
+        if program.host_endpoints or idle.safes:
+            self._bring_safes(idle, program)
+        generation = 1 - self.current
+        wanted = {
+            layout.endpoint_key(index, direction, generation): layout.LISTS.pack(
+                *(idle.walks[id_].start + 1 if id_ else 0 for id_ in found.walks),
+                *(idle.safes[id_].start + 1 if id_ else 0 for id_ in found.safes),
+                index in tunnels,
+            )
+            for name, index in guarded(program, interfaces).items()
+            for direction in layout.DIRECTIONS
+            if (found := lists(program, name, direction))
+        }
+        if wanted != idle.hosts:
+            self._put_all("hosts", {key: value for key, value in wanted.items() if idle.hosts.get(key) != value})
+            self.maps["hosts"].remove_all([key for key in idle.hosts if key not in wanted])
+            idle.hosts = wanted
+
+    def _bring_safes(self, idle: Generation, program: NodeProgram) -> None:
+        wanted = {ports.id.removeprefix(SAFE_PREFIX): ports for ports in safe_ports(program)}
+        for id_ in [id_ for id_, block in idle.safes.items() if wanted.get(id_) != block.part]:
+            self._release(idle.safes.pop(id_))
+        other = self._generations[self.current].safes
+        for id_, ports in wanted.items():
+            if id_ not in idle.safes:
+                block = self._share(other.get(id_), ports)
+                if block is None:
+                    literals: list[tuple[str, ...]] = []
+                    code = safe_code(ports, self._numbering(self._literals_into(literals)))
+                    block = self._place(ports, code, tuple(literals))
+                self._use(block)
+                idle.safes[id_] = block
 
     def _did(self, size: int, operations: int = 1) -> None:
         self.operations += operations
