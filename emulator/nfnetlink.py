@@ -174,6 +174,21 @@ class NetfilterSocket:
         self._socket.send(pack(message, seq, NLM_F_ACK))
         self._acknowledged(seq, 1)
 
+    def ask(self, message: Message) -> bytes:
+        """Send one message and return the attributes of the one that answers it.
+
+        Raises:
+            NetlinkError: it was refused.
+        """
+        seq = self._next(1)
+        self._socket.send(pack(message, seq))
+        while True:
+            for kind, _, answered, body in unpack(self._socket.recv(1 << 17)):
+                if answered == seq and kind == NLMSG_ERROR:
+                    raise NetlinkError(-struct.unpack_from("=i", body)[0], 0, 1)
+                if answered == seq:
+                    return body[4:]
+
     def transact(self, messages: Sequence[Message]) -> int:
         """Send one atomic transaction; returns its size in bytes.
 

@@ -8,17 +8,18 @@ For people everything shows in `nft list table inet muslin`; read_back uses that
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.libnftables import Libnftables
-from emulator.dataplane.nftables import expressions
+from emulator.dataplane.nftables import expressions, kernel
 from emulator.dataplane.nftables.base import INPUT, input_chain, static_chains
 from emulator.dataplane.nftables.chains import DENY_GROUP, LOG_GROUP
 from emulator.dataplane.nftables.names import TABLE, log_prefix
 from emulator.dataplane.nftables.normalise import normalise
 from emulator.dataplane.nftables.operations import (
     DELETE_TABLE,
+    GET_GENERATION,
     GET_RULE,
     NEW_TABLE,
     AddRules,
@@ -28,6 +29,7 @@ from emulator.dataplane.nftables.operations import (
     messages,
 )
 from emulator.dataplane.nftables.parts import Chain
+from emulator.dataplane.nftables.phases import phases
 from emulator.dataplane.nftables.plan import EMPTY, Programmed, plan
 from emulator.nflog import DropListener
 from emulator.nfnetlink import NLM_F_CREATE, Message, NetfilterSocket, NetlinkError, attributes, each_attribute, string
@@ -48,44 +50,90 @@ class NftablesDataplane:
         """Open the socket. Nothing is sent before the first `apply`."""
         self._socket = NetfilterSocket()
         self._programmed: Programmed = EMPTY
+        self._generation = 0  # of the kernel's rules, if nobody but us changed any
         self._static = {chain.name: chain for chain in static_chains()}
         self._refs: dict[str, RuleRef] = {}
         self._remember(self._static.values())
 
     def apply(self, program: NodeProgram) -> Applied:
-        """Make the kernel be `program` in one atomic transaction, sending only what differs (DP-1, invariant 28).
+        """Make the kernel be `program`, sending only what differs (DP-1, invariant 28).
 
-        The first apply, and one that finds the table changed by others, replaces the whole table at once.
+        The change is one atomic transaction; what is new is made in one before and what goes is removed in one after
+        (see `phases`). An apply that does not know what the kernel holds reads it back first.
 
         Raises:
-            EnvironmentLacksError: the kernel cannot express something; nothing was changed.
+            EnvironmentLacksError: the kernel cannot express something; what decides was not changed.
         """
         if self._programmed.program is not None:
             try:
-                return self._send(program)
-            except NetlinkError:
-                self._programmed = EMPTY
+                return self._advance(program)
+            except NetlinkError:  # others changed the table
+                self.forget()
         try:
-            return self._send(program)
+            return self._converge(program)
         except NetlinkError as error:
             raise EnvironmentLacksError(
                 f"node {program.node}: {error}; nothing was changed. "
                 "Run `muslin doctor` to see what this kernel's nf_tables can do"
             ) from error
 
-    def _send(self, program: NodeProgram) -> Applied:
+    def forget(self) -> None:
+        """Forget what was programmed: the next apply compares with the kernel itself."""
+        self._programmed = EMPTY
+
+    def drift(self) -> str:
+        """What of the kernel's table is not as programmed, in a line; "" if nothing is.
+
+        Asks for the kernel's generation number only, as long as every change since the last look was our own.
+        """
+        generation = self._kernel_generation()
+        if self._programmed.program is None or generation == self._generation:
+            return ""
+        found = kernel.said(kernel.reconcile(kernel.read(self._socket), kernel.wanted_of(self._programmed)))
+        if not found:
+            self._generation = generation  # somebody changed another table
+        return found
+
+    def _kernel_generation(self) -> int:
+        return int.from_bytes(attributes(self._socket.ask(message(GET_GENERATION)))[1], "big")
+
+    def _advance(self, program: NodeProgram) -> Applied:
+        """From what was programmed last."""
         wanted = plan(self._programmed, program)
-        sent: list[Message] = []
-        about: list[Operation] = []
-        for operation in wanted.operations:
-            if isinstance(operation, AddRules):
-                self._remember((operation.chain,))
-            before = len(sent)
-            sent.extend(messages(operation))
-            about.extend([operation] * (len(sent) - before))
-        size = self._transact(sent, about) if sent else 0
+        self.forget()  # unknown while transactions are under way
+        applied = self._send(wanted.operations)
         self._programmed = wanted.result
-        return Applied(len(wanted.operations), size)
+        return applied
+
+    def _converge(self, program: NodeProgram) -> Applied:
+        """From whatever the kernel holds."""
+        wanted = plan(EMPTY, program)
+        self._generation = self._kernel_generation()
+        table = kernel.read(self._socket)
+        if table is None:
+            operations = wanted.operations
+        else:
+            operations = kernel.reconcile(table, kernel.wanted_of(wanted.result))
+        self._remember(wanted.result.chains.values())
+        self._remember(wanted.result.groups.values())
+        applied = self._send(operations)
+        self._programmed = wanted.result
+        return applied
+
+    def _send(self, operations: Sequence[Operation]) -> Applied:
+        size = 0
+        for phase in phases(operations):
+            sent: list[Message] = []
+            about: list[Operation] = []
+            for operation in phase:
+                if isinstance(operation, AddRules):
+                    self._remember((operation.chain,))
+                before = len(sent)
+                sent.extend(messages(operation))
+                about.extend([operation] * (len(sent) - before))
+            size += self._transact(sent, about)
+            self._generation = _after(self._generation)
+        return Applied(len(operations), size)
 
     def _transact(self, sent: list[Message], about: list[Operation]) -> int:
         try:
@@ -149,11 +197,16 @@ class NftablesDataplane:
     def clean(self) -> None:
         """Remove the table, and nothing else."""
         self._socket.transact([message(NEW_TABLE, flags=NLM_F_CREATE), message(DELETE_TABLE)])
-        self._programmed = EMPTY
+        self.forget()
 
     def close(self) -> None:
         """Close the socket; what is programmed stays."""
         self._socket.close()
+
+
+def _after(generation: int) -> int:
+    """The kernel's number after one more transaction; it leaves nought out."""
+    return (generation + 1) & 0xFFFFFFFF or 1
 
 
 def count_of(encoded: bytes) -> tuple[int, int]:

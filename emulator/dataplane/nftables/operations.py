@@ -22,10 +22,11 @@ from emulator.nfnetlink import (
 )
 
 NEW_TABLE, DELETE_TABLE = 0, 2
-NEW_CHAIN, DELETE_CHAIN = 3, 5
+NEW_CHAIN, GET_CHAIN, DELETE_CHAIN = 3, 4, 5
 NEW_RULE, GET_RULE, DELETE_RULE = 6, 7, 8
-NEW_SET, DELETE_SET = 9, 11
-NEW_ELEMENT, DELETE_ELEMENT = 12, 14
+NEW_SET, GET_SET, DELETE_SET = 9, 10, 11
+NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 12, 13, 14
+GET_GENERATION = 16
 ELEMENTS_A_MESSAGE = 700  # an attribute holds less than 64 KiB
 _VERDICT_TYPE = 0xFFFFFF00
 _COMMENT = 0
@@ -54,6 +55,12 @@ class RemoveElements(msgspec.Struct, frozen=True):
 
     spec: SetSpec
     members: frozenset[str]
+
+
+class FlushSet(msgspec.Struct, frozen=True):
+    """Remove all members of a set, whatever they are."""
+
+    spec: SetSpec
 
 
 class AddChain(msgspec.Struct, frozen=True):
@@ -87,7 +94,16 @@ class RemoveSet(msgspec.Struct, frozen=True):
 
 
 Operation = (
-    ResetTable | AddSet | AddElements | RemoveElements | AddChain | FlushChain | AddRules | RemoveChain | RemoveSet
+    ResetTable
+    | AddSet
+    | AddElements
+    | RemoveElements
+    | FlushSet
+    | AddChain
+    | FlushChain
+    | AddRules
+    | RemoveChain
+    | RemoveSet
 )
 
 
@@ -109,6 +125,8 @@ def messages(operation: Operation) -> Iterator[Message]:
             yield from _element_messages(NEW_ELEMENT, spec, elements(spec.type, members), NLM_F_CREATE)
         case RemoveElements(spec, members):
             yield from _element_messages(DELETE_ELEMENT, spec, elements(spec.type, members, removing=True))
+        case FlushSet(spec):
+            yield message(DELETE_ELEMENT, text(2, spec.name))
         case AddChain(chain):
             yield chain_message(chain)
         case FlushChain(name):
@@ -127,7 +145,7 @@ def describe(operation: Operation) -> str:
     match operation:
         case ResetTable():
             return f"table {TABLE}"
-        case AddSet(spec) | RemoveSet(spec) | AddElements(spec, _) | RemoveElements(spec, _):
+        case AddSet(spec) | RemoveSet(spec) | FlushSet(spec) | AddElements(spec, _) | RemoveElements(spec, _):
             return f"set {spec.name} ({spec.type})"
         case AddChain(chain) | AddRules(chain):
             return f"chain {chain.name}"

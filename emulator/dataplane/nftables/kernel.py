@@ -1,0 +1,252 @@
+"""What the kernel's table is, read back by netlink, and what turns it into a program: restart, repair, drift.
+
+Nothing that was programmed before needs to be known: the kernel is compared with all that a program asks for.
+Expressions and set elements are compared as encoded; the kernel adds attributes of its own, which say nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from immutables import Map
+
+from emulator.dataplane.nftables import expressions
+from emulator.dataplane.nftables.base import INPUT, STATIC_SETS, input_chain, static_chains
+from emulator.dataplane.nftables.names import TABLE
+from emulator.dataplane.nftables.operations import (
+    GET_CHAIN,
+    GET_ELEMENT,
+    GET_RULE,
+    GET_SET,
+    AddChain,
+    AddElements,
+    AddRules,
+    AddSet,
+    FlushChain,
+    FlushSet,
+    Operation,
+    RemoveChain,
+    RemoveSet,
+    ResetTable,
+    describe,
+    message,
+)
+from emulator.dataplane.nftables.parts import LAYOUTS, Chain, Hook, Rule, SetSpec, elements
+from emulator.dataplane.nftables.plan import Programmed, endpoint_members, nat_members
+from emulator.nfnetlink import NESTED, NetfilterSocket, NetlinkError, attributes, each_attribute, string, text
+from reference.program.types import NodeProgram
+
+_ACCEPT_POLICY = 1
+_MOST_SAID = 5
+Element = tuple[bytes, int, str]  # key, whether it ends an interval, chain to go to
+
+
+@dataclass
+class KernelChain:
+    """A chain as the kernel has it."""
+
+    hook: Hook | None
+    rules: list[bytes] = field(default_factory=list)  # the expressions of each
+
+
+@dataclass
+class KernelTable:
+    """The table as the kernel has it."""
+
+    chains: dict[str, KernelChain] = field(default_factory=dict)
+    sets: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # key type, key length, flags
+    elements: dict[str, Counter[Element]] = field(default_factory=dict)
+
+
+@dataclass
+class Wanted:
+    """All that a program asks for."""
+
+    chains: dict[str, Chain]
+    sets: dict[SetSpec, frozenset[str]]
+
+
+def wanted_of(programmed: Programmed) -> Wanted:
+    """Everything a programmed value stands for, the fixed part and the members of dispatch included."""
+    program = programmed.program
+    assert program is not None
+    chains = {chain.name: chain for chain in static_chains()}
+    chains[INPUT] = input_chain(program.to_host)
+    for name in {**programmed.jumps, **programmed.chains, **programmed.groups}:
+        chain = programmed.chain(name)
+        assert chain is not None
+        chains[name] = chain
+    contents = [programmed.content(name) for name in {**programmed.sets, **programmed.needed}]
+    sets: dict[SetSpec, frozenset[str]] = dict.fromkeys(STATIC_SETS, frozenset())
+    sets.update(content for content in contents if content is not None)
+    nothing = NodeProgram(node=program.node, seq=0, sets=Map(), policies=Map(), walks=Map(), endpoints=Map())
+    for changes in (endpoint_members(nothing, program), nat_members(nothing, program)):
+        sets.update({spec: after for spec, (_, after) in changes.items()})
+    return Wanted(chains, sets)
+
+
+def read(socket: NetfilterSocket) -> KernelTable | None:
+    """The table in the kernel; None if there is none."""
+    table = KernelTable()
+    for body in _dump(socket, GET_CHAIN):
+        table.chains[string(body[3])] = KernelChain(_hook_of(body))
+    for body in _dump(socket, GET_SET):
+        numbers = [int.from_bytes(body.get(kind, b""), "big") for kind in (4, 5, 3)]
+        table.sets[string(body[2])] = (numbers[0], numbers[1], numbers[2])
+    if not table.chains and not table.sets:
+        return None
+    for body in _dump(socket, GET_RULE):
+        if (chain := table.chains.get(string(body[2]))) is not None:
+            chain.rules.append(body.get(4, b""))
+    for name in table.sets:
+        found: Counter[Element] = Counter()
+        for data in socket.dump(message(GET_ELEMENT, text(2, name))):
+            found.update(_elements(one for _, one in each_attribute(attributes(data).get(3, b""))))
+        table.elements[name] = found
+    return table
+
+
+def _dump(socket: NetfilterSocket, kind: int) -> Iterator[dict[int, bytes]]:
+    try:
+        for data in socket.dump(message(kind)):
+            body = attributes(data)
+            if string(body[1]) == TABLE:
+                yield body
+    except NetlinkError:  # no table of that name, as some kernels say it
+        return
+
+
+def _hook_of(body: Mapping[int, bytes]) -> Hook | None:
+    if 4 not in body:
+        return None
+    at = attributes(body[4])
+    (number,), (priority,) = struct.unpack("!I", at[1]), struct.unpack("!i", at[2])
+    kind = string(body[7])
+    accepts = int.from_bytes(body.get(5, b"\1"), "big") == _ACCEPT_POLICY
+    return Hook("nat" if kind == "nat" else "filter", number, priority) if accepts else None
+
+
+def _elements(encoded: Iterable[bytes]) -> Iterator[Element]:
+    for one in encoded:
+        body = attributes(one)
+        key = attributes(body.get(1, b"")).get(1, b"")
+        flags = int.from_bytes(body.get(3, b""), "big")
+        verdict = attributes(attributes(body.get(2, b"")).get(2, b""))
+        yield key, flags & 1, string(verdict.get(2, b""))
+
+
+def reconcile(table: KernelTable | None, wanted: Wanted) -> list[Operation]:
+    """What turns the kernel's table into all that is wanted; nothing if it is there already.
+
+    A set or base chain of the right name and another make cannot be changed in place: then the table begins anew.
+    """
+    if table is None or _is_of_another_make(table, wanted):
+        return [ResetTable(), *_differences(KernelTable(), wanted)]
+    return list(_differences(table, wanted))
+
+
+def _is_of_another_make(table: KernelTable, wanted: Wanted) -> bool:
+    for spec in wanted.sets:
+        layout = LAYOUTS[spec.type]
+        if table.sets.get(spec.name, make := (layout.key_type, layout.key_length, layout.flags)) != make:
+            return True
+    return any(name in table.chains and table.chains[name].hook != chain.hook for name, chain in wanted.chains.items())
+
+
+def _differences(table: KernelTable, wanted: Wanted) -> Iterator[Operation]:
+    names = {spec.name for spec in wanted.sets}
+    yield from (AddSet(spec) for spec in wanted.sets if spec.name not in table.sets)
+    changed = [
+        (spec, members) for spec, members in wanted.sets.items()
+        if table.elements.get(spec.name, Counter()) != _wanted_elements(spec, members)
+    ]  # fmt: skip
+    yield from (AddChain(chain) for name, chain in wanted.chains.items() if name not in table.chains)
+    for name, chain in wanted.chains.items():
+        there = table.chains[name].rules if name in table.chains else []
+        if not _are_equal(chain.rules, there):
+            if there:
+                yield FlushChain(name)
+            if chain.rules:
+                yield AddRules(chain)
+    for spec, members in changed:
+        if table.elements.get(spec.name):
+            yield FlushSet(spec)
+        if members:
+            yield AddElements(spec, members)
+    strays = [name for name in table.chains if name not in wanted.chains]
+    yield from (FlushChain(name) for name in strays)
+    yield from (RemoveChain(name) for name in strays)
+    yield from (RemoveSet(SetSpec(name, "protocols")) for name in table.sets if name not in names)
+
+
+def _wanted_elements(spec: SetSpec, members: frozenset[str]) -> Counter[Element]:
+    return Counter(_elements(next(each_attribute(one))[1] for one in elements(spec.type, members)))
+
+
+def _are_equal(wanted: Sequence[Rule], there: Sequence[bytes]) -> bool:
+    return len(wanted) == len(there) and all(
+        rule.expressions == data or _says(data, rule.expressions) for rule, data in zip(wanted, there, strict=True)
+    )
+
+
+def _says(there: bytes, wanted: bytes) -> bool:
+    """Report whether the kernel's expressions are the wanted ones, whatever has been counted."""
+    mine, theirs = _expressions(wanted), _expressions(there)
+    return len(mine) == len(theirs) and all(
+        name == other and (name == expressions.COUNTER or _covers(found, asked))
+        for (name, asked), (other, found) in zip(mine, theirs, strict=True)
+    )
+
+
+def _expressions(encoded: bytes) -> list[tuple[str, bytes]]:
+    found = []
+    for _, one in each_attribute(encoded):
+        body = attributes(one)
+        found.append((string(body[1]), body.get(2, b"")))
+    return found
+
+
+def _covers(found: bytes, asked: bytes) -> bool:
+    """Report whether each attribute asked for is there with the same value."""
+    there = attributes(found)
+    for kind, value in _raw(asked):
+        other = there.get(kind & ~NESTED)
+        if other is None or (not _covers(other, value) if kind & NESTED else other != value):
+            return False
+    return True
+
+
+def _raw(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Every attribute with its kind as written, the mark of nesting included."""
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        yield kind, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def said(operations: Sequence[Operation]) -> str:
+    """What was wrong, from what mends it: one line for people; "" if nothing is."""
+    words: list[str] = []
+    strays = {operation.name for operation in operations if isinstance(operation, RemoveChain)}
+    for operation in operations:
+        match operation:
+            case ResetTable():
+                return f"the table inet {TABLE} is gone, or one of its sets or base chains was made anew"
+            case AddSet() | AddChain():
+                word = f"{describe(operation)} is missing"
+            case FlushChain(name) if name in strays:
+                word = f"{describe(operation)} is not ours"
+            case FlushChain() | AddRules():
+                word = f"{describe(operation)} has other rules"
+            case FlushSet() | AddElements():
+                word = f"{describe(operation)} has other members"
+            case _:
+                word = f"{describe(operation)} is not ours"
+        about = describe(operation)
+        if not any(known.startswith(f"{about} ") for known in words):
+            words.append(word)
+    return "; ".join(words[:_MOST_SAID]) + (f"; and {len(words) - _MOST_SAID} more" if len(words) > _MOST_SAID else "")

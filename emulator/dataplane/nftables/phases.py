@@ -1,0 +1,52 @@
+"""A change in the order in which no packet can meet half of it. Pure.
+
+The kernel commits a transaction at one instant, but a packet that is among the rules at that instant goes on with the
+old rules while its later set look-ups already see the new members. A verdict map would send it into a chain that has
+no rules yet in the old view, and a set that goes away is empty for it. So what is new is made in a transaction before,
+while nothing refers to it, and what nothing refers to any more is removed in one after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from emulator.dataplane.nftables.operations import (
+    AddChain,
+    AddElements,
+    AddRules,
+    AddSet,
+    FlushChain,
+    Operation,
+    RemoveChain,
+    RemoveSet,
+    ResetTable,
+)
+
+
+def phases(operations: Sequence[Operation]) -> list[Sequence[Operation]]:
+    """The operations as transactions to be sent one after the other: additions, the change itself, removals.
+
+    A table that begins anew is one transaction: no rule of it has seen a packet.
+    """
+    if any(isinstance(operation, ResetTable) for operation in operations):
+        return [operations]
+    new_sets = {operation.spec for operation in operations if isinstance(operation, AddSet)}
+    new_chains = {operation.chain.name for operation in operations if isinstance(operation, AddChain)}
+    gone = {operation.name for operation in operations if isinstance(operation, RemoveChain)}
+    made: tuple[list[Operation], list[Operation], list[Operation]] = ([], [], [])
+    for operation in operations:
+        match operation:
+            case AddSet() | AddChain():
+                phase = 0
+            case AddElements(spec, _):
+                phase = 0 if spec in new_sets else 1
+            case AddRules(chain):
+                phase = 0 if chain.name in new_chains else 1
+            case FlushChain(name):
+                phase = 2 if name in gone else 1
+            case RemoveChain() | RemoveSet():
+                phase = 2
+            case _:
+                phase = 1
+        made[phase].append(operation)
+    return [phase for phase in made if phase]
