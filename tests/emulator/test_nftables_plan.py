@@ -8,10 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from immutables import Map
 
-from emulator.dataplane.nftables.operations import AddElements, AddRules, FlushChain, RemoveElements, messages
+from emulator.dataplane.nftables.operations import (
+    AddChain,
+    AddElements,
+    AddRules,
+    FlushChain,
+    RemoveChain,
+    RemoveElements,
+    messages,
+)
 from emulator.dataplane.nftables.plan import EMPTY, differing, plan
 from reference.program.types import (
     EndpointProgram,
+    Failsafe,
+    Failsafes,
+    HostEndpointProgram,
     IPSet,
     Match,
     NodeProgram,
@@ -80,7 +91,36 @@ def programs(draw):
         walks=Map({walk.id: walk for walk in (*walks, egress)}),
         endpoints=Map({endpoint.interface: endpoint for endpoint in endpoints}),
         pools=draw(st.frozensets(st.sampled_from(["10.0.0.0/8", "fd00::/64"]))),
+        host_endpoints=Map({one.interface: one for one in draw(guards(walks[0].id, egress.id))}),
+        failsafes=Failsafes(inbound=draw(failsafes()), outbound=draw(failsafes())),
+        open_ports=draw(st.sampled_from([(), (51820, 51821)])),
+        to_host=draw(st.sampled_from(["drop", "accept"])),
     )
+
+
+def guards(ingress, egress):
+    """Host endpoints of different interfaces; each list is there or not."""
+    some_in, some_out = st.sampled_from(["", ingress]), st.sampled_from(["", egress])
+    guard = st.builds(
+        HostEndpointProgram,
+        name=st.sampled_from(["a", "b"]),
+        interface=st.sampled_from(["eth0", "lo", "*"]),
+        ingress=st.just(ingress),
+        egress=st.just(egress),
+        untracked_ingress=some_in,
+        untracked_egress=some_out,
+        pre_dnat=some_in,
+        forward_ingress=some_in,
+        forward_egress=some_out,
+    )
+    return st.lists(guard, max_size=3, unique_by=lambda one: one.interface)
+
+
+def failsafes():
+    """Failsafe ports of two protocols, some for one CIDR only."""
+    net = st.sampled_from(["", "10.0.0.0/8", "fd00::/64", "0.0.0.0/0"])
+    one = st.builds(Failsafe, protocol=st.sampled_from([6, 17]), port=st.sampled_from([22, 53, 80]), net=net)
+    return st.lists(one, max_size=3).map(tuple)
 
 
 @st.composite
@@ -153,6 +193,46 @@ def test_a_policy_is_its_own_chain():
     ]  # fmt: skip
     assert [o.name for o in operations if isinstance(o, FlushChain)] == ["pi-np.shop/web"]
     assert [o.chain.name for o in operations if isinstance(o, AddRules)] == ["pi-np.shop/web"]
+
+
+def guarded(**more):
+    """A program with a host endpoint whose walks let everything on."""
+    walk = Walk(id="w", direction="ingress", tiers=(), profiles=())
+    out = Walk(id="e", direction="egress", tiers=(), profiles=())
+    guard = HostEndpointProgram(name="h", interface="eth0", ingress="w", egress="e")
+    return msgspec.structs.replace(
+        simple(), walks=Map({"w": walk, "e": out}), host_endpoints=Map({"eth0": guard}), **more
+    )
+
+
+def test_host_endpoints_bring_their_own_hooks():
+    """Base chains for hosts are there while something guards the machine, and only for the lists it has."""
+    before = plan(EMPTY, simple()).result
+    there = plan(before, guarded())
+    made = {o.chain.name: o.chain.hook for o in there.operations if isinstance(o, AddChain)}
+
+    assert sorted(name for name, hook in made.items() if hook) == ["host-in", "host-out"]
+    gone = plan(there.result, simple())
+    assert {o.name for o in gone.operations if isinstance(o, RemoveChain)} == set(made)
+    assert not any(name.startswith("host-") for name in before.chains)
+
+
+def test_a_failsafe_port_rewrites_its_chain():
+    """Another inbound failsafe port touches the chain of what comes in, and nothing else."""
+    before = plan(EMPTY, guarded(failsafes=Failsafes(inbound=(Failsafe(protocol=6, port=22),)))).result
+    operations = plan(before, guarded(failsafes=Failsafes(inbound=(Failsafe(protocol=6, port=23),)))).operations
+
+    assert [o.name for o in operations if isinstance(o, FlushChain)] == ["host-in-eth0"]
+    assert [type(o).__name__ for o in operations] == ["FlushChain", "AddRules"]
+
+
+def test_the_host_action_rewrites_one_chain():
+    """The last rule of the chain for packets to the node itself is defaultEndpointToHostAction (HEP-12)."""
+    before = plan(EMPTY, simple()).result
+    operations = plan(before, msgspec.structs.replace(simple(), to_host="accept")).operations
+
+    assert [type(o).__name__ for o in operations] == ["FlushChain", "AddRules"]
+    assert operations[0].name == "input"
 
 
 @given(

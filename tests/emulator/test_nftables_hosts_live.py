@@ -1,0 +1,82 @@
+"""The nftables chains of host endpoints in a real kernel: accepted, read back, and the same by whatever road.
+
+What they do to packets is shown by the scenarios about hosts, where oracle and kernel are held against each other.
+"""
+
+import pytest
+
+from emulator.dataplane.nftables.dataplane import NftablesDataplane
+from reference import commands
+from reference.loading import load_state
+from reference.program.compile import Compiler
+from reference.resources import load
+
+pytestmark = pytest.mark.live
+VARIANTS = {
+    "normal": {},
+    "forward": {"applyOnForward": True},
+    "untracked": {"applyOnForward": True, "doNotTrack": True},
+    "prednat": {"applyOnForward": True, "preDNAT": True},
+}
+
+
+def calico(kind, name, spec):
+    """A manifest."""
+    labels = {"role": "host"}
+    return {
+        "apiVersion": "projectcalico.org/v3",
+        "kind": kind,
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+    }
+
+
+def policy(name, flags):
+    """A policy for hosts in one of the lists, in every direction it may govern."""
+    rules = [{"action": "Allow", "protocol": "TCP", "destination": {"ports": [80, 443]}}]
+    both = {"types": ["Ingress", "Egress"], "egress": rules} if "preDNAT" not in flags else {}
+    return calico("GlobalNetworkPolicy", name, {"selector": "role == 'host'", "ingress": rules, **both, **flags})
+
+
+def histories():
+    """Host endpoints and their settings come, change and go on one machine."""
+    named = calico("HostEndpoint", "a", {"node": "node-1", "interfaceName": "eth0"})
+    every = calico("HostEndpoint", "b", {"node": "node-1", "interfaceName": "*"})
+    narrow = calico("FelixConfiguration", "default", {
+        "defaultEndpointToHostAction": "Accept",
+        "failsafeInboundHostPorts": [{"port": 22, "net": "10.0.0.0/8"}, {"port": 22, "net": "fd00::/8"}],
+        "failsafeOutboundHostPorts": "none",
+    })  # fmt: skip
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+    states = [load_state(pod)]
+    for step in ([named], [policy(name, flags) for name, flags in VARIANTS.items()], [every], [narrow]):
+        states.append(commands.apply(states[-1], load(*step).resources, now=0.0, offline=True).state)
+    compiler, stepwise = Compiler(), NftablesDataplane()
+    found = {"chains": [], "as at once": [], "again": []}
+    for state in (*states, *reversed(states)):
+        program = compiler.compile(state)["node-1"]
+        stepwise.apply(program)
+        there = stepwise.read_back()
+        fresh = NftablesDataplane()
+        fresh.apply(Compiler().compile(state)["node-1"])
+        found["as at once"].append(there == fresh.read_back())
+        found["again"].append(stepwise.apply(Compiler().compile(state)["node-1"]).operations)
+        found["chains"].append(sorted(name for name in there["hooks"] if name.startswith("host-")))
+        stepwise.clean()
+        stepwise.apply(program)
+    return found
+
+
+def test_host_chains_in_the_kernel(sandboxed):
+    """Each state's table is the same by steps and at once, twice sends nothing, and hooks are there only when needed."""
+    found = sandboxed(histories)
+    every = ["forward-in", "forward-out", "in", "out", "pre-dnat", "raw-in", "raw-out"]
+    kinds = [[], ["in", "out"], every, every, every]
+    assert found["chains"] == [[f"host-{name}" for name in names] for names in (*kinds, *reversed(kinds))]
+    assert all(found["as at once"])
+    assert found["again"] == [0] * 10
