@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from reference.endpoints import WorkloadEndpoint
 from reference.policy.nearness import near_misses
+from reference.policy.ordering import OrderedTier
 from reference.policy.pending import pending
 from reference.policy.question import Question
 from reference.policy.trace import Trace
@@ -21,6 +22,11 @@ class PodTrace(Trace):
         self._view = view
         self._way = view.way(endpoint, direction)
         self._later = view.pending.way(endpoint, direction)
+
+    def why_skipped(self, tier: OrderedTier) -> str:
+        """A tier whose policies here are all staged is as good as absent (POL-13)."""
+        staged = any(one.tier.name == tier.name for one in self._later.tiers)
+        return "no policy in it but staged ones (POL-13)" if staged else super().why_skipped(tier)
 
     def side(self, *, allowed: bool) -> Side:
         """What was written down, and its surroundings."""

@@ -100,8 +100,13 @@ class Trace(Recorder):
         self._step("", None, "end of tier", "no profile allows it: denied")
         self._reason = "denied: no profile matched"
 
+    def why_skipped(self, tier: OrderedTier) -> str:
+        """What of a tier governs this direction of this endpoint, when the walk does not come to it."""
+        del tier
+        return "no policy in it"
+
     def _skip(self, tier: OrderedTier) -> None:
-        text = f"skipped: no policy in it governs {self._direction} of {self._endpoint}"
+        text = f"skipped: {self.why_skipped(tier)} governs {self._direction} of {self._endpoint}"
         self._steps.append(Step(tier=tier.name, policy="", rule=None, outcome="miss", text=text))
 
     def _hit(self, policy: Policy | ProfileOnWay, action: str, rule: int) -> None:

@@ -240,6 +240,15 @@ def test_the_text_tells_of_staged_policies_only_where_there_are_any() -> None:
     assert "  if staged policies were enforced: denied\n    0|default|snp:shop/b|deny|0\n" in texts[1]
 
 
+def test_a_tier_of_staged_policies_is_skipped_and_says_so() -> None:
+    """POL-13, trap 4: the explanation names the tier that only staged policies make count, and goes on."""
+    side = ingress_of(policy("sgnp:a", DENY, tier="ops"))
+
+    told = {step.tier: step.text for step in side.steps}
+    assert told["ops"] == "skipped: no policy in it but staged ones (POL-13) governs ingress of shop/db"
+    assert told["passing"] == "skipped: no policy in it governs ingress of shop/db"
+
+
 def test_a_staged_manifest_is_read_by_kubectl_names() -> None:
     """The kinds come under both of Calico's API groups, like the enforced ones."""
     text = "apiVersion: crd.projectcalico.org/v1\nkind: StagedGlobalNetworkPolicy\nmetadata: {name: a}\n"
