@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
 
 from reference.analysis.lint.boxes import Box, Way, covered, is_possible
 from reference.analysis.lint.cluster_rules import ClusterPolicy, ClusterRule, unknown_peers
@@ -154,8 +153,7 @@ class _Walk:
     def _before_in_tier(self, policy: PolicyFacts) -> list[PolicyFacts]:
         found = self._earlier.get(policy)
         if found is None:
-            candidates = self._subject.meeting(policy.tier, policy.namespace)
-            before = takewhile(lambda other: other is not policy, candidates)
+            before = self._subject.before(policy)
             found = self._earlier[policy] = [other for other in before if self._applies_wherever(other, policy)]
         return found
 

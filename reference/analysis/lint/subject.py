@@ -43,7 +43,7 @@ from reference.resources.calico import Rule
 from reference.resources.faults import FieldPath, format_path
 from reference.resources.kubernetes import EgressRule, IngressRule
 from reference.selectors import Node
-from reference.selectors.matching import Matcher, conditions, matcher
+from reference.selectors.matching import conditions, matcher
 from reference.state import State
 
 WAYS: tuple[Way, ...] = ("ingress", "egress")
@@ -241,6 +241,13 @@ class Subject:
             found = self._meeting[tier, namespace] = near
         return found
 
+    def before(self, policy: PolicyFacts) -> Iterator[PolicyFacts]:
+        """The policies of its tier that come before it and may apply to endpoints of its own."""
+        for other in self.meeting(policy.tier, policy.namespace):
+            if other is policy:
+                return
+            yield other
+
     @cached_property
     def _meeting(self) -> dict[tuple[str, str], tuple[PolicyFacts, ...]]:
         return {}
@@ -309,8 +316,11 @@ class Crowd:
 
     def __init__(self, members: Iterable[Mapping[str, str]]) -> None:
         self.members = [dict(pairs) for pairs in {tuple(sorted(labels.items())) for labels in members}]
-        self._pairs = {pair for labels in self.members for pair in labels.items()}
-        self._names = {name for labels in self.members for name in labels}
+        self._with: dict[tuple[str, str], list[dict[str, str]]] = {}
+        for labels in self.members:
+            for pair in labels.items():
+                self._with.setdefault(pair, []).append(labels)
+        self._names = {name for name, _ in self._with}
         self._answers: dict[Node, bool] = {}
 
     def __bool__(self) -> bool:
@@ -320,22 +330,23 @@ class Crowd:
         """Report whether anybody matches."""
         found = self._answers.get(node)
         if found is None:
-            found = self._answers[node] = self._thinkable(node) and self._any(matcher(node))
+            found = self._answers[node] = any(map(matcher(node), self._candidates(node)))
         return found
 
     def has_label(self, name: str) -> bool:
         """Report whether anybody has a label of that name."""
         return name in self._names
 
-    def _any(self, matches: Matcher) -> bool:
-        return any(map(matches, self.members))
-
-    def _thinkable(self, node: Node) -> bool:
-        """Report whether the labels that any match needs exist at all; sorts most misses out without a look."""
-        return all(
-            name in self._names if values is None else any((name, value) in self._pairs for value in values)
-            for name, values in conditions(node).items()
-        )
+    def _candidates(self, node: Node) -> list[dict[str, str]]:
+        """Those who have the rarest of the label values that any match needs."""
+        rarest = self.members
+        for name, values in conditions(node).items():
+            if name not in self._names:
+                return []
+            if values is not None:
+                holders = [labels for value in values for labels in self._with.get((name, value), ())]
+                rarest = min(rarest, holders, key=len)
+        return rarest
 
 
 def _lane(policy: GlobalNetworkPolicy) -> PolicyList:

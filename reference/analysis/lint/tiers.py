@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby, pairwise
+from itertools import pairwise
 from math import inf
 
 from reference.analysis.lint.boxes import Way, may_overlap
@@ -33,28 +33,30 @@ def missing_tiers(subject: Subject) -> Iterator[Finding]:
 
 def order_ties(subject: Subject) -> Iterator[Finding]:
     """MUS302: two policies of equal order that decide the same packets differently (POL-3)."""
-    for tier in subject.tiers:
-        policies = subject.in_tier(tier.name)
-        for _, group in groupby(policies, key=lambda policy: policy.order):
-            yield from _ties(subject, list(group))
-
-
-def _ties(subject: Subject, group: list[PolicyFacts]) -> Iterator[Finding]:
-    for place, later in enumerate(group):
-        for earlier in group[:place]:
-            if earlier.namespace and later.namespace and earlier.namespace != later.namespace:
+    opinions = {policy: _opinions(policy) for policy in subject.policies}
+    for later in subject.policies:
+        for earlier in subject.before(later):
+            if earlier.order != later.order or len(opinions[earlier] | opinions[later]) < 2:
                 continue
             clash = _clash(earlier, later)
             if clash:
-                order = "no order" if later.order == inf else f"order {later.order:g}"
-                one, other = clash
-                yield subject.finding(
-                    "MUS302", later.key, _order_path(later),
-                    f"{order}, as {earlier.key}, which comes first by its name alone; their {one.way} rules "
-                    f"{one.index} ({one.action}) and {other.index} ({other.action}) contradict each other; give them "
-                    "different orders",
-                )  # fmt: skip
+                yield _tie(subject, earlier, later, clash)
                 break
+
+
+def _opinions(policy: PolicyFacts) -> frozenset[str]:
+    """What its rules say of packets."""
+    return frozenset(rule.action for rule in policy.all_rules if rule.decides)
+
+
+def _tie(subject: Subject, earlier: PolicyFacts, later: PolicyFacts, clash: tuple[RuleFacts, RuleFacts]) -> Finding:
+    order = "no order" if later.order == inf else f"order {later.order:g}"
+    one, other = clash
+    return subject.finding(
+        "MUS302", later.key, _order_path(later),
+        f"{order}, as {earlier.key}, which comes first by its name alone; their {one.way} rules {one.index} "
+        f"({one.action}) and {other.index} ({other.action}) contradict each other; give them different orders",
+    )  # fmt: skip
 
 
 def _order_path(policy: PolicyFacts) -> FieldPath:
