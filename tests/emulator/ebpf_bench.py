@@ -15,7 +15,8 @@ from emulator.dataplane.ebpf.libbpf import Object, Ring, TestRun
 from emulator.dataplane.ebpf.tables import Numbers, Tables
 from reference.packet import PORTED
 
-DEVICES = 12
+DEVICES = 16
+HOST_INTERFACES = ("eth0", "lo", "wireguard.cali", "wg-v6.cali")
 MANY = {"flows": 256, "fragments": 64, "code": 1 << 14, "counts": 1 << 14, "policies": 1 << 16, "wide": 1 << 18}
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 
@@ -37,6 +38,8 @@ class Bench:
         self.programs = {
             "egress": TestRun(self.object.programs["from_workload"]),
             "ingress": TestRun(self.object.programs["to_workload"]),
+            "host ingress": TestRun(self.object.programs["from_host_interface"]),
+            "host egress": TestRun(self.object.programs["to_host_interface"]),
         }
         self.ring = Ring(self.object.maps["drops"])
         self.devices = devices
@@ -46,7 +49,7 @@ class Bench:
 
     def apply(self, program, host=()):
         """Bring a program, flip; what was sent."""
-        self.interfaces = dict(zip(sorted(program.endpoints), self.devices, strict=False))
+        self.interfaces = dict(zip((*HOST_INTERFACES, *sorted(program.endpoints)), self.devices, strict=False))
         self.tables.operations = self.tables.bytes = 0
         self.tables.know_host(frozenset(host))
         self.begun += 1
@@ -126,4 +129,6 @@ def with_header(packet, body, *, fragment=None, identification=7, options=b""):
 
 def same_words(where):
     """The second reading's reason, in the words of the kernel's report."""
-    return re.sub(r"\((\w+) of [^,)]+", r"(\1", where).replace(", tier __PROFILE__)", ")")
+    where = re.sub(r"\((\w+) of [^,)]+", r"(\1", where)
+    where = re.sub(r"rule -1 of \S+", "end of tier", where)
+    return where.replace(", tier __PROFILE__)", ")") if where.startswith("no profile") else where
