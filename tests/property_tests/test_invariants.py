@@ -1,4 +1,4 @@
-"""Invariants 2 to 6 and 8 of the semantics: edits of a cluster whose effect is known, judged by oracle and program."""
+"""Invariants 2 to 6, 8 and 27 of the semantics: edits of a cluster of known effect, judged by oracle and program."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from property_tests.properties import edits
+from property_tests.properties import edits, ordering, own_host
 from property_tests.strategies.choices import Choices, Drawn, Seeded
 from property_tests.strategies.clusters import Cluster, cluster
 from property_tests.strategies.packets import has_pods, interest, packet
@@ -108,3 +108,43 @@ def test_a_policy_of_one_namespace_leaves_the_others_alone(data: st.DataObject) 
     for one in packets:
         was, is_now = policy.evaluate(before, one), policy.evaluate(after, one)
         assert _sides_outside(is_now, namespace) == _sides_outside(was, namespace), one
+
+
+@READERS
+@given(data=st.data())
+def test_policies_that_speak_of_different_packets_may_change_places(read: Reader, data: st.DataObject) -> None:
+    """Invariant 5: two neighbours of which no packet matches a rule of each decide the same in either order."""
+    choices, resources, _, packets = drawn_cluster(data)
+    there, back = ordering.with_disjoint_pair(choices, resources)
+    assert read(built(there), packets) == read(built(back), packets)
+
+
+@READERS
+@given(data=st.data())
+def test_names_decide_nothing_but_ties(read: Reader, data: st.DataObject) -> None:
+    """Invariant 5: where no two orders tie, policies under other names give the same verdicts."""
+    choices, resources, _, packets = drawn_cluster(data)
+    untied = ordering.without_ties(ordering.with_opponents(choices, resources))
+    assert read(built(ordering.renamed(choices, untied)), packets) == read(built(untied), packets)
+
+
+@READERS
+@given(data=st.data())
+def test_a_host_reaches_its_pods(read: Reader, data: st.DataObject) -> None:
+    """Invariant 27: what a node sends to a pod on it passes under any policy, any host endpoint included (CT-1)."""
+    _, _, state, _ = drawn_cluster(data)
+    packets = list(own_host.to_own_pods(state))
+    assert read(state, packets) == [True] * len(packets)
+
+
+@READERS
+@pytest.mark.parametrize("action", ["Drop", "Accept", "Return", None])
+@given(data=st.data())
+def test_a_pod_reaches_its_host_by_the_host_s_leave(read: Reader, action: str | None, data: st.DataObject) -> None:
+    """Invariant 27: egress policy decides, then defaultEndpointToHostAction, by default Drop (HEP-12)."""
+    _, resources, _, _ = drawn_cluster(data)
+    state = built(own_host.without_host_endpoints(resources, action))
+    for one, arrives in zip(packets := list(own_host.to_own_hosts(state)), read(state, packets), strict=True):
+        egress = policy.evaluate(state, one).egress
+        assert egress is not None
+        assert arrives == (egress.allowed and action in {"Accept", "Return"}), one
