@@ -102,11 +102,25 @@ class Dataplane(Protocol):
     name: str
 
     def apply(self, program: NodeProgram) -> Applied:
-        """Make the kernel be `program` in one atomic transaction, sending only what differs (DP-1, invariant 28).
+        """Make the kernel be `program`, sending only what differs (DP-1, invariant 28).
+
+        One atomic transaction decides, or an order of steps in which nothing passes that the old and the new program
+        both deny, and nothing is lost that both allow. What a new object finds in the kernel, it converges from.
 
         Raises:
-            EnvironmentLacksError: the kernel cannot express something; nothing was changed.
+            EnvironmentLacksError: the kernel cannot express something; what decides was not changed.
         """
+        ...
+
+    def drift(self) -> str:
+        """What in the kernel is not as programmed, in one line; "" if nothing is, or nothing was programmed yet.
+
+        Asked every half second: as long as nobody else changed anything it costs next to nothing.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Forget what was programmed: the next apply takes the kernel as it finds it, and repairs it."""
         ...
 
     def read_back(self) -> Mapping[str, object]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.iptables.base import HOOKS, dispatch_chains, static_chains
 from emulator.dataplane.iptables.commands import CommandError, Commands, Variant
+from emulator.dataplane.iptables.drift import said
 from emulator.dataplane.iptables.kernel import Kernel, SavedRule, parse, saved_chains, saved_rules
 from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, log_prefix
 from emulator.dataplane.iptables.parts import TABLES, Chain, chain_key
@@ -64,6 +65,17 @@ class IptablesDataplane:
             raise EnvironmentLacksError(
                 f"node {program.node}: {error}. Run `muslin doctor` to see what this kernel can do"
             ) from error
+
+    def forget(self) -> None:
+        """Forget what was programmed: the next apply reads the kernel."""
+        self._programmed = {}
+
+    def drift(self) -> str:
+        """What in the kernel is not as programmed, in a line; "" if nothing is. Costs three save commands."""
+        if not self._programmed:
+            return ""
+        found = self._read()
+        return "; ".join(filter(None, (said(found[f].kernel, self._programmed[f].kernel) for f in FAMILIES)))
 
     def _read(self) -> dict[Family, Programmed]:
         """What the kernel holds, as far as it is ours, with no notion of why."""
