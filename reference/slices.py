@@ -46,13 +46,14 @@ class PlacedPod(NamedTuple):
 
 def settle(plan: Plan) -> None:
     """Bring the slices of every namespace the command touched in line with its services and pods."""
-    services = _by_namespace(plan, Service)
-    slices = _by_namespace(plan, EndpointSlice)
+    if not any(plan.progress.resources.get(kind) for kind in ("Service", "EndpointSlice")):
+        return
+    touched = _touched(plan)
+    services = _by_namespace(plan, Service, touched)
+    slices = _by_namespace(plan, EndpointSlice, touched)
     concerned = {*services, *slices}
-    touched = _touched(plan) if concerned else None
-    namespaces = concerned if touched is None else concerned & touched
-    pods = _by_namespace(plan, Pod) if namespaces else {}
-    for namespace in sorted(namespaces):
+    pods = _by_namespace(plan, Pod, concerned) if concerned else {}
+    for namespace in sorted(concerned):
         placed = [_placed(plan, pod) for pod in pods.get(namespace, ()) if not is_finished(pod)]
         wanted = {one.key: one for service in services.get(namespace, ()) for one in slices_of(service, placed)}
         _replace(plan, slices.get(namespace, ()), wanted)
@@ -78,11 +79,12 @@ def _touched(plan: Plan) -> set[str] | None:
     return found
 
 
-def _by_namespace(plan: Plan, kind: type[R]) -> dict[str, list[R]]:
-    """The resources of a kind by namespace, each list by name."""
+def _by_namespace(plan: Plan, kind: type[R], namespaces: set[str] | None) -> dict[str, list[R]]:
+    """The resources of a kind in some namespaces, or in all, by namespace; each list by name."""
+    items = plan.progress.resources.get(kind.__name__, {})
     found: dict[str, list[R]] = {}
-    for key, resource in sorted(plan.progress.resources.get(kind.__name__, {}).items()):
-        found.setdefault(key.namespace, []).append(resource)  # type: ignore[arg-type]  # the map of a kind holds it
+    for key in sorted(key for key in items if namespaces is None or key.namespace in namespaces):
+        found.setdefault(key.namespace, []).append(items[key])  # type: ignore[arg-type]  # the map of a kind holds it
     return found
 
 

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
+from reference import commands
 from reference.loading import load_state
 from reference.naming import packet_between, parse_port
 from reference.policy import allowed, evaluate
 from reference.program.compile import Compiler
 from reference.program.interpret import decide
+from reference.resources import EndpointSlice, Key
+from reference.resources.services import Backend
 from reference.state import State
 
 CLUSTER = """
@@ -146,3 +150,30 @@ def test_a_miss_says_why(policy: str, peer: str, port: str, reason: str) -> None
     )
 
     assert f"rule 0 (Allow) misses: {reason}" in [step.text for side in verdict.trace for step in side.steps]
+
+
+def test_a_moved_backend_renews_only_its_set() -> None:
+    """A slice that changes renews the set of its service on the nodes that ask for it, and nothing else."""
+    before = cluster(TO_OUTSIDE)
+    compiler = Compiler()
+    (old,) = compiler.compile(before).values()
+    old_slice = before.get(EndpointSlice, "outside-1", "shop")
+    assert old_slice is not None
+    moved = replace(old_slice, endpoints=(Backend(addresses=("192.0.2.77",)),))
+    after = commands.apply(before, [moved], now=1.0, offline=True).state
+    (new,) = compiler.compile(after).values()
+
+    assert (new.policies is old.policies, new.walks is old.walks, new.endpoints is old.endpoints) == (True, True, True)
+    changed = [part for id_, part in new.sets.items() if old.sets[id_] is not part]
+    assert [sorted(part.members) for part in changed] == [["192.0.2.77,6,443", "192.0.2.8,6,8443"]]
+
+
+def test_a_slice_nobody_asks_for_renews_nothing() -> None:
+    """EndpointSlices of services that no rule names are in no program."""
+    before = cluster(TO_WEB)
+    compiler = Compiler()
+    (old,) = compiler.compile(before).values()
+    after = commands.delete(before, [Key("EndpointSlice", "shop", "outside-1")], now=1.0).state
+    (new,) = compiler.compile(after).values()
+
+    assert new.sets is old.sets
