@@ -1,4 +1,4 @@
-"""Invariants 2 to 6, 8 and 27 of the semantics: edits of a cluster of known effect, judged by oracle and program."""
+"""Invariants 2 to 6, 8, 25 and 27: edits of a cluster whose effect is known, judged by oracle and program."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from property_tests.properties import edits, ordering, own_host
+from property_tests.properties import edits, failsafes, ordering, own_host
 from property_tests.strategies.choices import Choices, Drawn, Seeded
 from property_tests.strategies.clusters import Cluster, cluster
 from property_tests.strategies.packets import has_pods, interest, packet
@@ -148,3 +148,23 @@ def test_a_pod_reaches_its_host_by_the_host_s_leave(read: Reader, action: str | 
         egress = policy.evaluate(state, one).egress
         assert egress is not None
         assert arrives == (egress.allowed and action in {"Accept", "Return"}), one
+
+
+@READERS
+@given(data=st.data())
+def test_failsafe_ports_stay_open(read: Reader, data: st.DataObject) -> None:
+    """Invariant 25: whatever the policies, untracked ones too, a host endpoint's failsafe ports are reached (HEP-9)."""
+    _, resources, _, _ = drawn_cluster(data)
+    packets = list(failsafes.to_failsafe_ports())
+    assert read(built(failsafes.guarded(resources, failsafes.SOME)), packets) == [True] * len(packets)
+
+
+@READERS
+@given(data=st.data())
+def test_failsafe_ports_are_none_of_forward_policy(read: Reader, data: st.DataObject) -> None:
+    """Invariant 25: what a machine forwards fares alike with and without failsafe ports (HEP-3)."""
+    _, resources, _, _ = drawn_cluster(data)
+    plain = failsafes.without_early_policies(resources)
+    with_them, without = (built(failsafes.guarded(plain, ports)) for ports in (failsafes.SOME, "none"))
+    packets = list(failsafes.through_the_machine(with_them))
+    assert read(with_them, packets) == read(without, packets)
