@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
+from immutables import Map
 
 from reference import events as ev
 from reference.endpoints import Family
 from reference.plan import Plan
-from reference.resources import EndpointSlice, Key, Metadata, Pod, Service
+from reference.resources import AnyResource, EndpointSlice, Key, Metadata, Pod, Service
 from reference.resources.services import (
     SERVICE_NAME_LABEL,
     Backend,
@@ -81,7 +82,7 @@ def _touched(plan: Plan) -> set[str] | None:
 
 def _by_namespace(plan: Plan, kind: type[R], namespaces: set[str] | None) -> dict[str, list[R]]:
     """The resources of a kind in some namespaces, or in all, by namespace; each list by name."""
-    items = plan.progress.resources.get(kind.__name__, {})
+    items = plan.progress.resources.get(kind.__name__, Map[Key, AnyResource]())
     found: dict[str, list[R]] = {}
     for key in sorted(key for key in items if namespaces is None or key.namespace in namespaces):
         found.setdefault(key.namespace, []).append(items[key])  # type: ignore[arg-type]  # the map of a kind holds it
