@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from property_tests.campaigns import CampaignResult, Mismatch, search
 from property_tests.campaigns.differential import program_differs
 from reference.packet import Packet
-from reference.program import kubernetes, rules, walks
+from reference.program import hosts, kubernetes, rules, walks
 from reference.resources import AnyResource, Node
 from reference.resources.calico import EntityRule
 from reference.resources.kubernetes import PolicyPort
@@ -63,12 +63,19 @@ def take_any_protocol(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(kubernetes, "ports_by_protocol", loose)
 
 
+def forget_failsafe_ports(patch: pytest.MonkeyPatch) -> None:
+    """A compiler whose host endpoints have no failsafe ports of their own accord (HEP-9)."""
+    patch.setattr(hosts, "_DEFAULTS", hosts.Failsafes())
+    patch.setattr(hosts, "_UNTOLD", hosts.HostSettings("drop", hosts.Failsafes()))
+
+
 BROKEN: Sequence[Patch] = [
     forget_namespaces,
     forget_exceptions,
     end_ranges_early,
     end_every_tier_in_denial,
     take_any_protocol,
+    forget_failsafe_ports,
 ]
 
 
