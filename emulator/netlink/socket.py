@@ -112,6 +112,10 @@ class RouteSocket:
 
     # -- tables ----------------------------------------------------------------------------------------------------
 
+    def dump(self, kind: int, body: bytes) -> Iterator[tuple[bytes, int, int]]:
+        """The answers to a dump request of any kind, as (data, start, end) of each one's body."""
+        return self._dump(kind, body)
+
     def _dump(self, kind: int, body: bytes) -> Iterator[tuple[bytes, int, int]]:
         """The bodies of a table's entries: buffer, start, end."""
         sequence = self._sequence

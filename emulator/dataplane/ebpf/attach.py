@@ -9,16 +9,18 @@ from collections.abc import Mapping
 
 from emulator.netlink import Batch, RouteSocket
 from emulator.netlink import messages as m
+from emulator.netlink.socket import NetlinkError
 
 WORKLOAD = ("from_workload", "to_workload")  # the programs' names in policy.bpf.c: for what is received, and sent
 HOST = ("from_host_interface", "to_host_interface")
-_RTM_NEWQDISC, _RTM_DELQDISC, _RTM_NEWTFILTER = 36, 37, 44
+_RTM_NEWQDISC, _RTM_DELQDISC, _RTM_NEWTFILTER, _RTM_GETTFILTER = 36, 37, 44, 46
 _HEADER = struct.Struct("=BxxxiIII")
 _CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
 _HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)  # what an interface receives, and what it sends
 _KIND, _OPTIONS = 1, 2
 _BPF_FD, _BPF_NAME, _BPF_FLAGS = 6, 7, 8
 _DIRECT_ACTION = 1
+_ENTRIES = 2  # of a hook with one filter: the kernel lists the priority, then the filter
 _ARPHRD_NONE = 0xFFFE
 _PRIORITY_1_ALL = 1 << 16 | socket.htons(3)  # ETH_P_ALL
 _THERE_ALREADY = frozenset({errno.EEXIST})
@@ -64,6 +66,27 @@ class Attachments:
             batch.add(_RTM_DELQDISC, 0, body, f"qdisc del dev {name} clsact", _GONE)
         if len(batch):
             self._kernel.send(batch)
+
+    def bare(self, interfaces: Mapping[str, int], names: tuple[str, str]) -> list[str]:
+        """The interfaces on which one of the programs is not, or not alone; one that is gone needs none."""
+        there = set(self._kernel.links().values())
+        hooks = list(zip(names, _HOOKS, strict=True))
+        return [
+            name
+            for name, index in interfaces.items()
+            if index in there and not all(self._carries(index, program, hook) for program, hook in hooks)
+        ]
+
+    def _carries(self, index: int, program: str, hook: int) -> bool:
+        wanted = m.text(_BPF_NAME, f"muslin_{program}")
+        try:
+            found = [
+                data[start:end]
+                for data, start, end in self._kernel.dump(_RTM_GETTFILTER, _HEADER.pack(0, index, 0, hook, 0))
+            ]
+        except NetlinkError:  # there is no clsact
+            return False
+        return len(found) == _ENTRIES and any(wanted in one for one in found)
 
     def addresses(self) -> list[m.Address]:
         """The host's own addresses, link-local ones left out."""

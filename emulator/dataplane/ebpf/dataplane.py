@@ -27,6 +27,7 @@ LASTING = ("flows", "fragments", "drops", "traces", "filters")  # maps that outl
 SMALLEST = {"code": 1 << 14, "policies": 1 << 13, "wide": 1 << 13, "members": 1 << 16, "endpoints": 1 << 12}
 LARGEST = 1 << 24
 _INSTRUCTIONS_PER_RULE = 8
+_MOST_SAID = 5  # interfaces without programs, by name
 _DECIDING_PARTS = (
     "node", "sets", "policies", "walks", "endpoints", "nat_sources", "pools", "to_host", "host_endpoints", "failsafes",
     "open_ports",
@@ -55,6 +56,7 @@ class EbpfDataplane:
         self._guard = Guard()
         self._attached: dict[str, int] = {}  # workload interfaces that carry the programs, and
         self._attached_hosts: dict[str, int] = {}  # the machine's own
+        self._trusted = True  # that they still carry them
         self._known: dict[str, int] = {}  # the interfaces that the deciding generation knows
         self._there: dict[str, int] = {}
         self._tunnels: frozenset[int] = frozenset()
@@ -83,6 +85,20 @@ class EbpfDataplane:
             self._known = known
         members = self._attach(program, own)
         return Applied(self._tables.operations + members, self._tables.bytes)
+
+    def drift(self) -> str:
+        """Interfaces somebody took a program off, and what is wrong with the table beside; "" if nothing is."""
+        if self._tables.programmed.program is None:
+            return ""
+        bare = self._attachments.bare(self._attached, WORKLOAD) + self._attachments.bare(self._attached_hosts, HOST)
+        words = [f"no programs on interface {name}" for name in bare[:_MOST_SAID]]
+        words += [f"{len(bare) - _MOST_SAID} more such interfaces"] if len(bare) > _MOST_SAID else []
+        return "; ".join(filter(None, (*words, self._guard.drift())))
+
+    def forget(self) -> None:
+        """Attach every program and write the table beside anew at the next apply; the maps are only ours to write."""
+        self._trusted = False
+        self._guard.forget()
 
     def _is_new(self, program: NodeProgram, known: Mapping[str, int]) -> bool:
         programmed = self._tables.programmed.program
@@ -131,12 +147,13 @@ class EbpfDataplane:
         """
         workloads = {name: index for name, index in self._there.items() if name.startswith(WORKLOAD_PREFIX)}
         hosts = {name: index for name, index in own.items() if name not in workloads}
-        self._attachments.attach(_fresh(workloads, self._attached), WORKLOAD, self._object.programs)
-        self._attachments.attach(_fresh(hosts, self._attached_hosts), HOST, self._object.programs)
+        before, hosts_before = (self._attached, self._attached_hosts) if self._trusted else ({}, {})
+        self._attachments.attach(_fresh(workloads, before), WORKLOAD, self._object.programs)
+        self._attachments.attach(_fresh(hosts, hosts_before), HOST, self._object.programs)
         self._attachments.detach(_fresh(self._attached_hosts, hosts))
         for name, index in (*workloads.items(), *hosts.items()):
             self._interfaces.learn(index, name)
-        self._attached, self._attached_hosts = workloads, hosts
+        self._attached, self._attached_hosts, self._trusted = workloads, hosts, True
         return self._guard.update(workloads.values(), program.nat_sources, program.pools)
 
     # -- what the kernel is and saw --------------------------------------------------------------------------------
@@ -199,6 +216,7 @@ class EbpfDataplane:
         self._traces.close()
         self._attachments.close()
         self._interfaces.close()
+        self._guard.close()
         self._object.close()
 
 

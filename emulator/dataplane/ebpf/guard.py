@@ -13,7 +13,10 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from emulator.dataplane.ebpf.layout import FAMILIES, MARK_FORWARD, MARK_SEEN
-from emulator.dataplane.libnftables import Libnftables
+from emulator.dataplane.libnftables import Libnftables, NftError
+from emulator.dataplane.nftables.normalise import normalise
+from emulator.dataplane.nftables.operations import GET_GENERATION, message
+from emulator.nfnetlink import NetfilterSocket
 from reference.endpoints import Family
 from reference.program.nets import widest
 
@@ -56,6 +59,9 @@ class Guard:
         """Nothing is written before the first `update`."""
         self._there = False
         self._sets: dict[str, frozenset[str]] = {}
+        self._listing: Mapping[str, object] = {}  # of the table as it was written
+        self._generation = b""  # the kernel's, when the table was last seen to be as written
+        self._kernel = NetfilterSocket()
 
     def update(self, programmed: Iterable[int], nat_sources: Iterable[str], pools: Iterable[str]) -> int:
         """Make the table be so; returns how many members were written.
@@ -78,8 +84,35 @@ class Guard:
         if commands:
             with Libnftables() as nft:
                 nft.run("\n".join(commands) + "\n")
+            self._generation, self._listing = self._kernel.ask(message(GET_GENERATION)), self._listed()
         self._there, self._sets = True, wanted
         return changed
+
+    def drift(self) -> str:
+        """What is wrong with the table, in a line; "" if nothing is. Looks only when somebody changed any table."""
+        generation = self._kernel.ask(message(GET_GENERATION))
+        if not self._there or generation == self._generation:
+            return ""
+        found = self._listed()
+        if found == self._listing:
+            self._generation = generation
+            return ""
+        return f"table inet {TABLE} " + ("is not as it was written" if found else "is gone")
+
+    def forget(self) -> None:
+        """Write the table anew at the next update."""
+        self._there, self._sets = False, {}
+
+    def close(self) -> None:
+        """Close the socket; the table stays."""
+        self._kernel.close()
+
+    def _listed(self) -> Mapping[str, object]:
+        with Libnftables(json=True) as nft:
+            try:
+                return normalise(nft.run(f"list table inet {TABLE}"))
+            except NftError:
+                return {}
 
     def read_back(self) -> Mapping[str, object]:
         """The members of the address translation's sets, as the kernel has them."""
