@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from reference.endpoints import Family, Host
 from reference.errors import InvalidInputError
 from reference.packet import PORTED, Packet, protocol_name, protocol_number
+from reference.resources import EndpointSlice, Service
 from reference.state import State
 
 ICMP, ICMPV6 = 1, 58
@@ -148,7 +149,26 @@ def _host_name(host: Host) -> str:
     return f"{'node' if host.is_node else 'host'}/{host.name}"
 
 
+def _service(state: State, name: str) -> str:
+    """What to do about a name that is a Service's and nobody else's; "" when it is none."""
+    namespace, slash, bare = name.partition("/")
+    found = [one for one in state.all(Service) if one.name == (bare if slash else name)]
+    if slash:
+        found = [one for one in found if one.namespace == namespace]
+    if not found:
+        return ""
+    slices = [
+        one for one in state.all(EndpointSlice) if (one.namespace, one.service) == (found[0].namespace, bare or name)
+    ]
+    backends = sorted({text for one in slices for backend in one.endpoints for text in backend.addresses})
+    listed = f"name one of its backends: {', '.join(backends[:_LISTED])}" if backends else "and it has no backends"
+    return f"{name!r} is a Service; there is no service address translation yet, policy is about backends; {listed}"
+
+
 def _unknown(state: State, name: str) -> str:
+    service = _service(state, name)
+    if service:
+        return service
     known = sorted("/".join(key) for key in state.endpoints) + sorted(state.hosts)
     near = [text for text in known if text.rpartition("/")[2] == name.rpartition("/")[2]]
     near = near or get_close_matches(name, known, n=3)

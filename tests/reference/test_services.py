@@ -12,6 +12,7 @@ import yaml
 from msgspec.structs import replace
 
 from reference import commands
+from reference.errors import InvalidInputError
 from reference.loading import load_state
 from reference.naming import packet_between, parse_port
 from reference.policy import allowed, evaluate
@@ -177,3 +178,23 @@ def test_a_slice_nobody_asks_for_renews_nothing() -> None:
     (new,) = compiler.compile(after).values()
 
     assert new.sets is old.sets
+
+
+NAMES = [
+    ("shop/dual", "'shop/dual' is a Service; there is no service address translation yet, policy is about backends; name one of its backends: 10.244.0.1, 10.244.0.2, fd00:10:244::1"),
+    ("outside", "'outside' is a Service; there is no service address translation yet, policy is about backends; name one of its backends: 192.0.2.7, 192.0.2.8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "message"), NAMES)
+def test_a_service_is_no_end_of_a_packet(name: str, message: str) -> None:
+    """Whoever names a Service where a pod is wanted is told what a Service is here, and whom to name instead."""
+    with pytest.raises(InvalidInputError) as caught:
+        packet_between(cluster(TO_WEB), DB, name)
+
+    assert str(caught.value) == message
+
+
+def test_a_pod_named_like_a_service_is_the_pod() -> None:
+    """`shop/web` is a pod and a Service; the pod is meant."""
+    assert packet_between(cluster(TO_WEB), DB, WEB).destination == "10.244.0.1"
