@@ -14,7 +14,7 @@ from itertools import product
 from typing import Literal
 
 from reference.analysis.lint.implication import implies, satisfiable
-from reference.analysis.lint.labels import ANY_POD, EVERYTHING, entity_scope, peer_scope
+from reference.analysis.lint.labels import EVERYTHING, entity_scope, peer_scope
 from reference.analysis.lint.spans import Spans, common, spans, without
 from reference.endpoints import Family
 from reference.packet import protocol_number
@@ -235,16 +235,21 @@ def _kubernetes_box(family: Family, peer: PolicyPeer | None, port: PolicyPort | 
 
 
 def peer_box(
-    family: Family, far: End, who: Node | None, addresses: Spans, port: tuple[Spans | None, Spans, str]
+    family: Family,
+    far: End,
+    who: Node | None,
+    addresses: Spans,
+    port: tuple[Spans | None, Spans, str],
+    anybody: Node = EVERYTHING,
 ) -> Box:
     """One peer at the far end on one destination port: protocol (None: any), numbers, and a name or none.
 
-    A name is what pods at the destination declare: those the peer picks, if it is there.
+    A name is what those at the destination declare whom the peer picks, if it is there, or `anybody` (RULE-6).
     """
     protocols, numbers, name = port
     conditions: set[Condition] = set() if who is None else {Owned(far, who)}
     if name:
-        holders = who if who is not None and far == "destination" else ANY_POD
+        holders = who if who is not None and far == "destination" else anybody
         conditions.add(Named("destination", holders, frozenset({name})))
     everywhere = ALL_ADDRESSES[family]
     return Box(

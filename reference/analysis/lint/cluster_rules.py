@@ -64,7 +64,7 @@ def cluster_boxes(rule: ClusterRule, way: Way) -> list[Box]:
     peers: tuple[IngressPeer | EgressPeer, ...] = rule.peers
     ports = list(_ports(rule)) or [_ANY_PORT]
     found = (
-        peer_box(family, far, cluster_peer(peer, rule), _networks(peer, family), port)
+        peer_box(family, far, cluster_peer(peer, rule), _networks(peer, family), port, ANY_POD)
         for family, peer, port in product(FAMILIES, peers, ports)
     )
     return [box for box in found if not box.is_empty]

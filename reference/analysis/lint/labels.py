@@ -20,6 +20,7 @@ ACCOUNT = "\0account"
 POD = "\0pod"
 NAMESPACE_LABELS = "\0namespace."
 ACCOUNT_LABELS = "\0account."
+_ORCHESTRATOR = "projectcalico.org/orchestrator"
 EVERYTHING: Node = All()
 ANY_POD: Node = And((Has(POD), Has(NAMESPACE)))  # every pod is in a namespace
 
@@ -33,7 +34,7 @@ def seen(owner: Owner) -> dict[str, str]:
     if owner.service_account:
         labels[ACCOUNT] = owner.service_account
         labels.update({ACCOUNT_LABELS + key: value for key, value in owner.account_labels.items()})
-    if owner.endpoint is not None:
+    if owner.endpoint is not None and owner.endpoint.labels.get(_ORCHESTRATOR) == "k8s":
         labels[POD] = ""
     return labels
 
