@@ -131,8 +131,10 @@ class Journey:
             return False
         if peer is not None:
             return self._into_pod(peer, device or FABRIC)
+        if host is None or not self._hosts:
+            return True
         self._question = replace(self._question, source=self._hosts.seen_source(self._question, node))
-        return host is None or self._received(host.name, FABRIC)
+        return self._received(host.name, FABRIC)
 
     def _to_own_node(self, pod: WorkloadEndpoint) -> bool:
         """HEP-12: no host endpoint is asked, whatever the action."""
