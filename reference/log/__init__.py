@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from reference.log.eventlog import EventLog, Observation
+from reference.log.eventlog import EventLog, Notice, Observation
 
-__all__ = ["EventLog", "Observation"]
+__all__ = ["EventLog", "Notice", "Observation"]

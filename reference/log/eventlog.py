@@ -4,7 +4,7 @@ One process writes, any number read. An append is durable when it returns, and a
 append that returned and no half of one. The last sequence number is also kept in the file's header, written by the
 same transaction, so that a missing tail is found. Snapshots are a cache: one that does not verify is passed over.
 
-An object serves one thread at a time, except that `observe` may be called from any.
+An object serves one thread at a time, except that `observe` and `notice` may be called from any.
 """
 
 from __future__ import annotations
@@ -42,6 +42,19 @@ class Observation(msgspec.Struct, frozen=True):
     time: float
 
 
+class Notice(msgspec.Struct, frozen=True):
+    """Something seen on a node that is neither a decision nor a program: `kind` "drift", what it was, and when.
+
+    `seq` is the last event at that time.
+    """
+
+    node: str
+    seq: int
+    kind: str
+    text: str
+    time: float
+
+
 class EventLog:
     """An open log. Make one with `create` or `open`, and close it, or use it in a `with` block."""
 
@@ -53,6 +66,7 @@ class EventLog:
         self.readonly = readonly
         self._lock = lock
         self._waiting: deque[Observation] = deque()
+        self._unwritten: deque[Notice] = deque()
         self._snapshot_at = 0
         self._database = storage.connect(path, writable=not readonly) if copy is None else storage.connect_copy(copy)
         self._formats = self._read_formats()
@@ -62,6 +76,7 @@ class EventLog:
         if not readonly:
             self._catch_up()
             self._adopt_format()
+            self._database.execute(storage.NOTICES)
 
     @classmethod
     def create(cls, path: str | Path) -> EventLog:
@@ -195,15 +210,15 @@ class EventLog:
 
     def _commit(self, new: Sequence[Row], snapshot: _Snapshot | None) -> None:
         """Write rows, what was observed by now, and perhaps the state the rows lead to: all of it, or nothing."""
-        seen = len(self._waiting)
+        seen, noticed = len(self._waiting), len(self._unwritten)
         with storage.explained(self.path), storage.transaction(self._database) as connection:
             connection.executemany(_INSERT, new)
             connection.execute(f"PRAGMA user_version={new[-1].seq}")
-            if seen:
-                self._write_observations(seen)
+            if seen or noticed:
+                self._write_observations(seen, noticed)
             if snapshot is not None:
                 connection.execute(_KEEP, snapshot)
-        self._forget_observations(seen)
+        self._forget_observations(seen, noticed)
 
     def _reached_by(self, records: Sequence[Record]) -> State:
         """The state after the records: an event that cannot be folded must never get in."""
@@ -228,14 +243,18 @@ class EventLog:
         """Note that a node enforces a program. It is written with the next append, or by `flush` or `close`."""
         self._waiting.append(Observation(node, seq, digest, now))
 
+    def notice(self, node: str, seq: int, kind: str, text: str, now: float) -> None:
+        """Note something else seen on a node. It is written when observations are."""
+        self._unwritten.append(Notice(node, seq, kind, text, now))
+
     def flush(self) -> None:
-        """Write what was observed since the last append."""
-        seen = len(self._waiting)
-        if not seen:
+        """Write what was observed and noticed since the last append."""
+        seen, noticed = len(self._waiting), len(self._unwritten)
+        if not seen and not noticed:
             return
         with storage.explained(self.path), storage.transaction(self._database):
-            self._write_observations(seen)
-        self._forget_observations(seen)
+            self._write_observations(seen, noticed)
+        self._forget_observations(seen, noticed)
 
     def observations(self) -> list[Observation]:
         """All observations, oldest first."""
@@ -243,14 +262,27 @@ class EventLog:
             found = self._database.execute("SELECT node, seq, digest, time FROM observations ORDER BY id").fetchall()
         return [Observation(*row) for row in found] + list(self._waiting)
 
-    def _write_observations(self, count: int) -> None:
-        written = [(o.node, o.seq, o.digest, o.time) for o in list(self._waiting)[:count]]
+    def notices(self) -> list[Notice]:
+        """All notices, oldest first; none in a log begun before there were any."""
+        with storage.explained(self.path):
+            if not self._database.table("notices").exists():
+                return list(self._unwritten)
+            found = self._database.execute("SELECT node, seq, kind, text, time FROM notices ORDER BY id").fetchall()
+        return [Notice(*row) for row in found] + list(self._unwritten)
+
+    def _write_observations(self, seen: int, noticed: int) -> None:
+        written = [(o.node, o.seq, o.digest, o.time) for o in list(self._waiting)[:seen]]
         insert = "INSERT INTO observations (node, seq, digest, time) VALUES (?, ?, ?, ?)"
         self._database.conn.executemany(insert, written)
+        noted = [(n.node, n.seq, n.kind, n.text, n.time) for n in list(self._unwritten)[:noticed]]
+        insert = "INSERT INTO notices (node, seq, kind, text, time) VALUES (?, ?, ?, ?, ?)"
+        self._database.conn.executemany(insert, noted)
 
-    def _forget_observations(self, count: int) -> None:
-        for _ in range(count):
+    def _forget_observations(self, seen: int, noticed: int) -> None:
+        for _ in range(seen):
             self._waiting.popleft()
+        for _ in range(noticed):
+            self._unwritten.popleft()
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

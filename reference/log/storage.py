@@ -27,6 +27,14 @@ BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END
 """
 
 
+NOTICES = """
+CREATE TABLE IF NOT EXISTS notices (
+    id INTEGER PRIMARY KEY, node TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
+    time REAL NOT NULL
+) STRICT
+"""  # logs begun by the first versions have no such table until somebody writes to them
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn SQLite's and the system's errors into ours, and name the file in ours.
@@ -99,6 +107,7 @@ def _create_tables(database: Database) -> None:
         not_null={"node", "seq", "digest", "time"},
         strict=True,
     )
+    database.executescript(NOTICES)
     for table in ("events", "formats"):
         for verb in ("UPDATE", "DELETE"):
             database.execute(_APPEND_ONLY.format(table=table, verb=verb))

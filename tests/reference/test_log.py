@@ -14,7 +14,7 @@ from reference import commands
 from reference.endpoints import Host
 from reference.errors import EnvironmentLacksError, InvalidInputError, LogCorruptError, RefusedError
 from reference.events import Draft, NodeFailed, NodeRecovered, ResourceDeleted
-from reference.log import EventLog, Observation, eventlog, rows, storage
+from reference.log import EventLog, Notice, Observation, eventlog, rows, storage
 from reference.resources import Key, Pod
 from reference.resources.defaults import defaulted
 from reference.resources.metadata import Metadata
@@ -298,6 +298,36 @@ def test_observations_are_kept_apart_from_events(tmp_path: Path) -> None:
         ]
         assert log.head() == head + 1
         assert log.state(head) == state
+
+
+def test_notices_are_kept_apart_from_events(tmp_path: Path) -> None:
+    """Notices survive closing, in order, beside observations, and the log still verifies."""
+    with filled(tmp_path / "log.db") as log:
+        head = log.head()
+        log.notice("node-1", head, "drift", "chain forward has other rules", 5.0)
+        log.flush()
+        log.notice("node-2", head, "drift", "the table is gone", 6.0)
+        assert [notice.node for notice in log.notices()] == ["node-1", "node-2"]
+    with EventLog.open(tmp_path / "log.db", readonly=True) as log:
+        assert log.notices()[0] == Notice("node-1", head, "drift", "chain forward has other rules", 5.0)
+        assert (len(log.notices()), log.head()) == (2, head)
+        log.verify()
+
+
+def test_logs_from_before_notices_are_read_and_written_on(tmp_path: Path) -> None:
+    """A log without the table has no notices; who writes to it may note some."""
+    path = tmp_path / "log.db"
+    filled(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE notices")
+    connection.close()
+    with EventLog.open(path, readonly=True) as log:
+        assert log.notices() == []
+    with EventLog.open(path) as log:
+        log.notice("node-1", 1, "drift", "gone", 5.0)
+    with EventLog.open(path, readonly=True) as log:
+        assert len(log.notices()) == 1
+        log.verify()
 
 
 # -- formats -----------------------------------------------------------------------------------------------------------
