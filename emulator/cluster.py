@@ -62,6 +62,7 @@ class RunningCluster:
             if host.is_node
         }
         self.outside: dict[str, HostAgent] = {}  # hosts that have had host endpoints; the others have no agent
+        self.drifts: dict[str, int] = {}  # how often each machine's kernel was found changed by others
         self.captures = Captures()
         self._drops = [agent.drops for agent in self.agents.values()]
         self._prober = Prober(self.namespace_of, self._drops)
@@ -75,6 +76,8 @@ class RunningCluster:
         """Begin to converge, in the background."""
         self._wanted.set()
         threading.Thread(target=self._converge_forever, name="converge", daemon=True).start()
+        for agent in self.agents.values():
+            agent.watch(self._drifted)
 
     # -- commands --------------------------------------------------------------------------------------------------
 
@@ -153,6 +156,7 @@ class RunningCluster:
         for name, program in programs.items():
             if program.host_endpoints and name not in self.agents and name not in self.outside:
                 agent = HostAgent(state.hosts[name], self.machines[name], self.spec.dataplane)
+                agent.watch(self._drifted)
                 self._drops.append(agent.drops)
                 self.outside = {**self.outside, name: agent}
 
@@ -169,6 +173,13 @@ class RunningCluster:
             if before is None or not same_parts(before, program):
                 self.log.observe(name, program.seq, digest(program), time.time())
         self._programs = Map(enforced)
+
+    def _drifted(self, name: str, what: str) -> None:
+        """Note what somebody did to a machine's kernel; its agent has undone it."""
+        self.drifts = {**self.drifts, name: self.drifts.get(name, 0) + 1}
+        self.log.notice(name, self.state.seq, "drift", what, time.time())
+        with self._commands:
+            self.log.flush()
 
     def _report(self, error: MuslinError) -> None:
         with self._progress:

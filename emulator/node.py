@@ -6,6 +6,8 @@ actual and sends the difference; starting anew on one that is already programmed
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -19,12 +21,14 @@ from emulator.routes import RouteTable
 from encryption.keys import PrivateKey
 from encryption.node import NodeEncryption
 from reference.endpoints import Host, WorkloadEndpoint
+from reference.errors import MuslinError
 from reference.packet import Packet
 from reference.program.types import NodeProgram
 from reference.routes import node_routes
 from reference.state import State
 
 T = TypeVar("T")
+LOOK = 0.4  # seconds between two looks for drift, so that it is found and repaired within one
 
 
 class HostAgent:
@@ -39,6 +43,8 @@ class HostAgent:
         self.name = host.name
         self.namespace = namespace
         self.enforced = 0  # the sequence number this machine has acknowledged
+        self._program: NodeProgram | None = None  # what the kernel was last made to be
+        self._trouble = ""
         self._worker = Worker(namespace, name=f"{'node' if host.is_node else 'host'} {host.name}")
         self._worker.call(self._settle_in)
         self._dataplane: Dataplane = self._worker.call(DATAPLANES[dataplane])
@@ -53,7 +59,37 @@ class HostAgent:
 
     def _converge(self, state: State, program: NodeProgram) -> None:
         del state
+        self._enforce(program)
+
+    def _enforce(self, program: NodeProgram) -> None:
         self._dataplane.apply(program)
+        self._program = program
+
+    def watch(self, report: Callable[[str, str], None]) -> None:
+        """Look for drift from now on, in a thread of its own; repair it, and report (machine, what was wrong)."""
+
+        def look() -> None:
+            while True:
+                time.sleep(LOOK)
+                if found := self._worker.call(self._mend):
+                    report(self.name, found)
+
+        threading.Thread(target=look, name=f"watch {self.name}", daemon=True).start()
+
+    def _mend(self) -> str:
+        """Compare the kernel with what was programmed; where somebody changed it, program it again."""
+        try:
+            found = self._dataplane.drift()
+            if found and self._program is not None:
+                self._dataplane.forget()
+                self._dataplane.apply(self._program)
+        except MuslinError as error:
+            text = f"the kernel could not be looked at or repaired: {error}"
+            found = "" if text == self._trouble else text  # said once, tried again and again
+            self._trouble = text
+        else:
+            self._trouble = ""
+        return found
 
     def counters(self) -> Mapping[RuleRef, Counter]:
         """What every rule has matched."""
@@ -91,7 +127,7 @@ class NodeAgent(HostAgent):
     def _converge(self, state: State, program: NodeProgram) -> None:
         """Attachments before policy: an interface nobody has programmed yet lets nothing through (POL-19)."""
         self._pods.update(e for e in state.endpoints.values() if e.node == self.name)
-        self._dataplane.apply(program)
+        self._enforce(program)
         self._routes.apply(node_routes(state, self.name))
         self._encryption.apply(state)
 

@@ -120,6 +120,7 @@ def _status(call: Call, _: Nothing) -> dict[str, Any]:
         "nodes": sorted(cluster.agents),
         "hosts": sorted(host.name for host in cluster.state.hosts.values() if not host.is_node),
         "failed": sorted(cluster.state.failed_nodes),
+        "drift": cluster.drifts,  # times a machine's kernel was found changed by others, and repaired
         "pods": len(cluster.state.endpoints),
     }
 

@@ -23,8 +23,7 @@ POLL = 0.2  # seconds between looks at the log when following it
 
 
 def _line(record: Record) -> str:
-    moment = datetime.fromtimestamp(record.time, UTC).strftime("%H:%M:%S.%f")[:-3]
-    return f"{record.seq:>6}  {moment}  {record.actor:<10}  {_summary(record.event)}"
+    return f"{record.seq:>6}  {_moment(record.time)}  {record.actor:<10}  {_summary(record.event)}"
 
 
 def _summary(event: Any) -> str:  # noqa: ANN401 - any event
@@ -53,14 +52,16 @@ def _holder(event: Any) -> str:  # noqa: ANN401
 @click.argument("path", required=False, metavar="[LOG]", type=click.Path(path_type=Path))
 @click.option("--follow", is_flag=True, help="Keep printing events as they happen, until Ctrl-C.")
 @click.option("--at", type=int, metavar="SEQ", help="Show the state at this event instead of the events.")
+@click.option("--observations", is_flag=True, help="Show what was seen on the nodes instead: programs, drift.")
 @output.name_option
 @output.json_option
-def log(path: Path | None, follow: bool, at: int | None, name: str | None, as_json: bool) -> int:
+def log(path: Path | None, follow: bool, at: int | None, observations: bool, name: str | None, as_json: bool) -> int:
     """Show the events of a running cluster, or of a log file.
 
     \b
     muslin log --follow
     muslin log --at 42
+    muslin log --observations
     muslin log saved.db --json
     """
     from emulator.session import Session
@@ -70,6 +71,9 @@ def log(path: Path | None, follow: bool, at: int | None, name: str | None, as_js
     with contextlib.closing(source):
         if at is not None:
             _show_state(source if isinstance(source, EventLog) else source.log, at, as_json)
+            return 0
+        if observations:
+            _show_observations(source if isinstance(source, EventLog) else source.log, as_json)
             return 0
         last = _show(source.records(after=0), 0, as_json)
         while follow:
@@ -83,6 +87,22 @@ def _show(records: Iterable[Record], after: int, as_json: bool) -> int:
         click.echo(msgspec.json.encode(record).decode() if as_json else _line(record))
         after = record.seq
     return after
+
+
+def _show_observations(log: EventLog, as_json: bool) -> None:
+    """Programs that nodes enforced and what else was noticed on them, in the order of time."""
+    seen = [(o.time, o.seq, o.node, "program", o.digest) for o in log.observations()]
+    seen += [(n.time, n.seq, n.node, n.kind, n.text) for n in log.notices()]
+    for moment, seq, node, kind, text in sorted(seen, key=lambda one: one[0]):
+        if as_json:
+            found = {"time": moment, "seq": seq, "node": node, "kind": kind, "text": text}
+            click.echo(msgspec.json.encode(found).decode())
+        else:
+            click.echo(f"{seq:>6}  {_moment(moment)}  {node:<10}  {kind} {text}")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
 def _summary_of(log: EventLog, at: int | None) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""A running cluster repairs what others do to its nodes' kernels, and notes it."""
+
+import os
+import time
+
+import pytest
+from click.testing import CliRunner
+
+import muslin
+from muslin.cli.logs import log as log_command
+from reference.replay import verify_programs
+
+pytestmark = pytest.mark.live
+
+POD = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 80}]}]}}
+DENY = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "deny", "namespace": "default"},
+    "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+}
+DAMAGE = {
+    "nftables": "nft delete table inet muslin",
+    "iptables": "iptables-nft -F FORWARD",
+    "ebpf": "tc qdisc del dev {interface} clsact",
+}
+
+
+@pytest.fixture(params=DAMAGE)
+def dataplane(request):
+    """Dataplanes whose kernel somebody damages."""
+    if request.param == "ebpf" and os.geteuid() != 0:
+        pytest.skip("only root may load eBPF programs (CAP_BPF, CAP_NET_ADMIN)")
+    return request.param
+
+
+def test_drift_is_repaired_within_a_second_and_noted(tmp_path, dataplane):
+    """What somebody changed on a node is as it was within a second, told by log and list, and the log verifies."""
+    log = tmp_path / "log.db"
+    with muslin.Cluster(nodes=2, dataplane=dataplane, log=log) as cluster:
+        cluster.apply([{**POD, "metadata": {"name": name, "namespace": "default"}} for name in ("a", "b")], DENY)
+        assert not cluster.probe("default/a", "default/b").allowed
+        endpoint = cluster.state.endpoints["default", "b"]
+        command = DAMAGE[dataplane].format(interface=endpoint.interface).split()
+        began = time.monotonic()
+        assert cluster.execute(f"node/{endpoint.node}", command) == 0
+        while not (drifts := cluster.call("status")["drift"]):
+            assert time.monotonic() < began + 1.5, "the damage was not found"
+            time.sleep(0.01)
+        assert time.monotonic() < began + 1.0
+        assert drifts == {endpoint.node: 1}
+        assert not cluster.probe("default/a", "default/b").allowed
+        time.sleep(1.0)
+        assert cluster.call("status")["drift"] == drifts, "a repair is no drift"
+        (notice,) = cluster.log.notices()
+        assert (notice.node, notice.kind, notice.seq) == (endpoint.node, "drift", cluster.state.seq)
+        assert verify_programs(cluster.log) == []
+    shown = CliRunner().invoke(log_command, [str(log), "--observations"])
+    assert f"drift {notice.text}" in shown.output
