@@ -46,6 +46,11 @@ MATCHES = [
     # what the rule asks                                  its instructions; +n: n on when it holds, -n: when it does not
     ({}, ["allow 10"]),
     ({"family": 6, **TCP}, ["family 6 -3", "protocol 6 -2", "allow 10"]),
+    ({"source_ports": (7,), **TCP}, ["TCP ports 70007 -2", "allow 10"]),
+    ({"not_source_ports": (7,), **TCP}, ["protocol 6 -3", "ports 70007 +2", "allow 10"]),
+    ({"source_ports": (7,), "source_port_sets": ("pweb",), **TCP},
+     ["protocol 6 -4", "ports 70007 +2", "address and port 3 -2", "allow 10"]),
+    ({"source_ports": (7,), "protocol": 136}, ["protocol 88 -3", "ports 70007 -2", "allow 10"]),
     ({"not_protocol": 17}, ["protocol 11 +2", "allow 10"]),
     ({"icmp": (8, None)}, ["icmp type 8 -2", "allow 10"]),
     ({"not_icmp": (8, 3)}, ["icmp type and code 803 +2", "allow 10"]),
@@ -73,7 +78,7 @@ def test_a_rule_is_its_tests_and_its_action(match, wanted):
 def test_every_field_of_a_match_is_asked():
     """No field of a match is left out: each gives at least one instruction."""
     values = {"family": 4, "protocol": 6, "not_protocol": 6, "icmp": (1, 1), "not_icmp": (1, 1)}
-    for name in Match.__struct_fields__:
+    for name in Match.__struct_fields__:  # each by itself: a protocol may be asked for together with ports
         default = ("10.0.0.0/8",) if name.endswith("nets") else (80,) if name.endswith("_ports") else ("n1",)
         code = policy_code(
             policy("np:a/b", [rule("allow", 0, **{name: values.get(name, default)})]), "ingress", NUMBERS
@@ -118,11 +123,11 @@ def test_failsafe_ports_are_left_alone_by_peer_and_way():
     )
     guard = HostEndpointProgram(name="h", interface="eth0", ingress="w", egress="w")
     guarded = program(host_endpoints=Map({"eth0": guard}), failsafes=safe, open_ports=(51820,))
-    ssh = ["family 4 -5", "protocol 6 -4", "ports of destination 160016 -3", "address 9 -2", "allow 10"]
-    dns = ["protocol 11 -3", "ports of destination 350035 -2", "allow 10"]
-    wireguard = ["protocol 11 -3", "ports of destination ca6cca6c -2", "allow 10"]
-    ssh_answers = ["family 4 -5", "protocol 6 -4", "ports 160016 -3", "address of destination 9 -2", "allow 10"]
-    dns_answers = ["protocol 11 -3", "ports 350035 -2", "allow 10"]
+    ssh = ["family 4 -4", "TCP ports of destination 160016 -3", "address 9 -2", "allow 10"]
+    dns = ["UDP ports of destination 350035 -2", "allow 10"]
+    wireguard = ["UDP ports of destination ca6cca6c -2", "allow 10"]
+    ssh_answers = ["family 4 -4", "TCP ports 160016 -3", "address of destination 9 -2", "allow 10"]
+    dns_answers = ["UDP ports 350035 -2", "allow 10"]
     listed_ports = {
         p.id.removeprefix(hosts.SAFE_PREFIX): listed(hosts.safe_code(p, NUMBERS)) for p in hosts.safe_ports(guarded)
     }

@@ -17,11 +17,13 @@ from reference.program.types import FlowDirection, Match, PolicyProgram, PortRan
 
 END, FAMILY, PROTOCOL, ICMP_TYPE, ICMP_TYPE_CODE, PORTS, ADDRESS, ADDRESS_AND_PORT = range(8)
 ALLOW, DENY, PASS, LOG, POLICY, GO_ON = range(8, 14)
-WHEN_TRUE, OF_DESTINATION = 1, 2
+WHEN_TRUE, OF_DESTINATION, LEAVES, OF_PROTOCOL = 1, 2, 4, 4  # the last one: bits to shift
+_PROTOCOLS = {6: 1, 17: 2, 132: 3}  # with ports, as a test of ports can ask for them
 FARTHEST = 0xFFFF  # instructions a test may skip
 _ACTIONS = {"allow": ALLOW, "deny": DENY, "pass": PASS, "log": LOG}
 _WORDS = ("end", "family", "protocol", "icmp type", "icmp type and code", "ports", "address", "address and port",
           "allow", "deny", "pass", "log", "policy", "go on")  # fmt: skip
+_PORT_WORDS = ("ports", "TCP ports", "UDP ports", "SCTP ports")
 
 
 class Test(NamedTuple):
@@ -30,6 +32,7 @@ class Test(NamedTuple):
     operation: int
     argument: int
     destination: bool = False
+    protocol: int = 0  # of a test of ports: that and no other
 
 
 class Group(NamedTuple):
@@ -63,12 +66,16 @@ class Numbering(NamedTuple):
     reference: Callable[[RuleRef], int]
 
 
-def policy_code(policy: PolicyProgram, direction: FlowDirection, numbers: Numbering) -> Code:
-    """The rules of a policy or profile in one direction; when none decides, the walk goes on."""
+def policy_code(policy: PolicyProgram, direction: FlowDirection, numbers: Numbering, *, of_walk: bool = True) -> Code:
+    """The rules of a policy or profile in one direction; when none decides, the walk goes on.
+
+    `of_walk`: a walk goes through it, so that the last rule may lead straight back there.
+    """
     code = Code([], [])
-    for rule in policy.ingress if direction == "ingress" else policy.egress:
+    rules = policy.ingress if direction == "ingress" else policy.egress
+    for position, rule in enumerate(rules, 1):
         ref = RuleRef(tier=policy.tier, policy=policy.id, direction=direction, rule=rule.index, action=rule.action)
-        code.instructions.extend(_tests(groups(rule.match, numbers)))
+        code.instructions.extend(_tests(groups(rule.match, numbers), leaves=of_walk and position == len(rules)))
         code.actions.append(Action(len(code.instructions), ref, rule))
         code.instructions.append(_instruction(_ACTIONS[rule.action], numbers.reference(ref)))
     code.instructions.append(_instruction(END, 0))
@@ -97,7 +104,8 @@ def walk_code(walk: Walk, numbers: Numbering) -> Code:
 
 def groups(match: Match, numbers: Numbering) -> Iterator[Group]:
     """What a match asks, the cheap questions first (RULE-1)."""
-    yield from _of_packet(match)
+    protocol = _protocol_of_ports(match)
+    yield from _of_packet(match, asked=protocol)
     for ports, sets, destination, negated in (
         (match.source_ports, match.source_port_sets, False, False),
         (match.not_source_ports, match.not_source_port_sets, False, True),
@@ -105,7 +113,8 @@ def groups(match: Match, numbers: Numbering) -> Iterator[Group]:
         (match.not_destination_ports, match.not_destination_port_sets, True, True),
     ):
         if ports or sets:
-            yield Group(tuple(_ports(ports, sets, destination, numbers)), negated)
+            code = _PROTOCOLS[protocol] if protocol and not sets and not negated else 0
+            yield Group(tuple(_ports(ports, sets, destination, numbers, code)), negated)
     for nets, destination, negated in (
         (match.source_nets, False, False),
         (match.not_source_nets, False, True),
@@ -124,11 +133,19 @@ def groups(match: Match, numbers: Numbering) -> Iterator[Group]:
             yield Group((Test(ADDRESS, numbers.set(base), destination),), negated)
 
 
-def _of_packet(match: Match) -> Iterator[Group]:
+def _protocol_of_ports(match: Match) -> int:
+    """The protocol that tests of ports ask for on the way, so that it needs no test of its own; 0 for none."""
+    asks = (match.source_ports and not match.source_port_sets) or (
+        match.destination_ports and not match.destination_port_sets
+    )
+    return match.protocol if asks and match.protocol in _PROTOCOLS else 0
+
+
+def _of_packet(match: Match, asked: int) -> Iterator[Group]:
     if match.family is not None:
         yield Group((Test(FAMILY, match.family),))
     for protocol, negated in ((match.protocol, False), (match.not_protocol, True)):
-        if protocol is not None:
+        if protocol is not None and (negated or not asked):
             yield Group((Test(PROTOCOL, protocol),), negated)
     for icmp, negated in ((match.icmp, False), (match.not_icmp, True)):
         if icmp is not None:
@@ -147,15 +164,17 @@ def _icmp(icmp_type: int, code: int | None) -> Test:
     return Test(ICMP_TYPE, icmp_type) if code is None else Test(ICMP_TYPE_CODE, icmp_type << 8 | code)
 
 
-def _ports(ranges: Sequence[PortRange], sets: Sequence[str], destination: bool, numbers: Numbering) -> Iterator[Test]:
+def _ports(
+    ranges: Sequence[PortRange], sets: Sequence[str], destination: bool, numbers: Numbering, protocol: int
+) -> Iterator[Test]:
     for each in ranges:
-        yield Test(PORTS, each.low << 16 | each.high, destination)
+        yield Test(PORTS, each.low << 16 | each.high, destination, protocol)
     for base in sets:
         yield Test(ADDRESS_AND_PORT, numbers.set(base), destination)
 
 
-def _tests(asked: Iterator[Group]) -> list[bytes]:
-    """The tests before an action; those that fail go past it."""
+def _tests(asked: Iterator[Group], *, leaves: bool) -> list[bytes]:
+    """The tests before an action; those that fail go past it, and with `leaves` out of the policy at once."""
     every = list(asked)
     end = sum(len(group.tests) for group in every) + 1  # behind the action
     written: list[bytes] = []
@@ -165,7 +184,8 @@ def _tests(asked: Iterator[Group]) -> list[bytes]:
             at = len(written)
             last = at == group_end - 1
             target, flag = (end, WHEN_TRUE) if group.negated else (end, 0) if last else (group_end, WHEN_TRUE)
-            flags = flag | OF_DESTINATION * test.destination
+            flags = flag | OF_DESTINATION * test.destination | test.protocol << OF_PROTOCOL
+            flags |= LEAVES * (leaves and target == end)
             written.append(_instruction(test.operation, test.argument, target - at, flags))
     return written
 
@@ -181,7 +201,8 @@ def _instruction(operation: int, argument: int, skip: int = 0, flags: int = 0) -
 def words(instruction: bytes) -> tuple[str, bool, bool, int, int]:
     """(what it does, whether it goes away when it holds, of the destination, distance, argument), for listings."""
     operation, flags, skip, argument = INSTRUCTION.unpack(instruction)
-    return _WORDS[operation], bool(flags & WHEN_TRUE), bool(flags & OF_DESTINATION), skip, argument
+    what = _PORT_WORDS[flags >> OF_PROTOCOL] if operation == PORTS else _WORDS[operation]
+    return what, bool(flags & WHEN_TRUE), bool(flags & OF_DESTINATION), skip, argument
 
 
 GO_ON_CODE = _instruction(GO_ON, 0)

@@ -94,7 +94,7 @@ def safe_ports(program: NodeProgram) -> Iterator[PolicyProgram]:
 
 def safe_code(ports: PolicyProgram, numbers: Numbering) -> Code:
     """The instructions of such a list: allow, or go on."""
-    code = policy_code(ports, "ingress", numbers)
+    code = policy_code(ports, "ingress", numbers, of_walk=False)
     code.instructions[-1] = GO_ON_CODE
     return code
 

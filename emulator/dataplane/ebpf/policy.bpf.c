@@ -459,6 +459,8 @@ enum operation {
 };
 #define WHEN_TRUE 1 /* a test skips when it holds, and not when it fails */
 #define OF_DESTINATION 2
+#define LEAVES 4 /* a test that skips leaves its policy: it is in the last rule */
+#define OF_PROTOCOL 4 /* bits to shift: 1 TCP, 2 UDP, 3 SCTP, 0 any that has ports */
 
 struct run {
 	struct packet *packet;
@@ -495,6 +497,12 @@ __noinline int is_in_net(__u32 set, const struct address *address, __u32 generat
 	return 0;
 }
 
+static __always_inline __u8 protocol_of(__u8 flags)
+{
+	__u8 which = flags >> OF_PROTOCOL;
+	return which == 1 ? TCP : which == 2 ? UDP : SCTP;
+}
+
 static __always_inline int holds(struct packet *p, __u8 operation, __u8 flags, __u32 argument, __u32 generation)
 {
 	const struct address *address = flags & OF_DESTINATION ? &p->destination : &p->source;
@@ -510,7 +518,9 @@ static __always_inline int holds(struct packet *p, __u8 operation, __u8 flags, _
 	case ICMP_TYPE_CODE:
 		return is_icmp(p) && (p->icmp_type << 8 | p->icmp_code) == argument;
 	case PORTS:
-		return is_ported(p->protocol) && port >= argument >> 16 && port <= (argument & 0xffff);
+		if (flags >> OF_PROTOCOL ? p->protocol != protocol_of(flags) : !is_ported(p->protocol))
+			return 0;
+		return port >= argument >> 16 && port <= (argument & 0xffff);
 	case ADDRESS:
 		return is_member(set, 0, address, generation) || is_in_net(set, address, generation);
 	default:
@@ -530,7 +540,7 @@ static long step(__u32 number, struct run *run)
 	struct instruction i = *code_at;
 	if (i.operation >= FAMILY && i.operation <= ADDRESS_AND_PORT) {
 		int skips = holds(p, i.operation, i.flags, i.argument, run->generation) == (i.flags & WHEN_TRUE);
-		run->at = at + (skips ? i.skip : 1);
+		run->at = !skips ? at + 1 : i.flags & LEAVES ? run->next : at + i.skip;
 		return 0;
 	}
 	if (i.operation == POLICY) {
