@@ -103,6 +103,11 @@ class Hosts:
         host = self._state.hosts.get(machine)
         return frozenset(host.addresses) if host is not None and interface == FABRIC else frozenset()
 
+    def like(self, guard: Guard) -> Guard:
+        """The guard that stands here for the same host endpoint, of a reading of the same state."""
+        mine = self._guards[guard.endpoint.spec.node]
+        return next(one for one in mine if one.endpoint is guard.endpoint)
+
     def way(self, guard: Guard, variant: Variant, direction: SideName) -> Way | None:
         """One of a guard's lists; None when nothing in it governs the direction, and it has no profiles to ask."""
         key = (guard, variant, direction)

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from reference.endpoints import WorkloadEndpoint
 from reference.packet import Packet
 from reference.policy.hosts import Guard
+from reference.policy.hosttrace import HostTrace
 from reference.policy.podtrace import PodTrace
 from reference.policy.question import Question, ask
 from reference.policy.trace import Trace
@@ -58,26 +59,22 @@ class _Notes:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._variant: Variant | None = None
         self._refused = False
         self.sides: list[Side] = []
 
     def pod(self, endpoint: WorkloadEndpoint, direction: SideName, question: Question) -> Recorder:
         """Notes a walk at a pod."""
-        self._variant = None
         return PodTrace(self._view, endpoint, direction, question)
 
     def guard(self, where: str, guard: Guard, variant: Variant, direction: SideName, question: Question) -> Recorder:
         """Notes a walk at a host endpoint."""
-        del guard
-        self._variant = variant
-        return Trace(question, direction, where, self._view.hosts.tiers(variant))
+        return HostTrace(self._view, where, guard, variant, direction, question)
 
     def concluded(self, recorder: Recorder, *, allowed: bool, why: str = "") -> None:
         """Notes how it ended."""
         assert isinstance(recorder, Trace), "every walk here is traced"
         side = recorder.side(allowed=allowed)
-        self.sides.append(replace(side, variant=self._variant or "", reason=why or side.reason))
+        self.sides.append(replace(side, reason=why) if why else side)
 
     def host_refused(self, node: str) -> None:
         """Notes that the node's own door is shut."""

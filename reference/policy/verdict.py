@@ -128,7 +128,7 @@ def _rendered(hits: tuple[Hit, ...]) -> tuple[str, ...]:
 
 def _aside(side: Side) -> Iterator[str]:
     """What else is worth knowing, in short: who selects the endpoint, what nearly matched, what is staged."""
-    if side.pending_allowed is None:
+    if side.pending_allowed is None and not side.variant:
         return  # nothing more is known of it
     enforced = [one for one in side.selecting if not one.staged]
     yield f"  selected by {', '.join(map(_selecting_text, enforced)) or 'no policy'}"
@@ -138,7 +138,7 @@ def _aside(side: Side) -> Iterator[str]:
         more = len(side.near_misses) - _SHOWN
         if more > 0:
             yield f"    and {more} more"
-    if any(one.staged for one in side.selecting):
+    if side.pending_allowed is not None and any(one.staged for one in side.selecting):
         yield f"  if staged policies were enforced: {'allowed' if side.pending_allowed else 'denied'}"
         yield from (f"    {hit}" for hit in side.pending_hit_strings())
 

@@ -318,3 +318,14 @@ def test_the_matrix_asks_hosts_too() -> None:
             expected = allowed(state, packet_between(state, source, destination))
             assert found.allowed(source, destination, "80/TCP") is expected, (source, destination)
     assert not found.allowed("default/b", "default/a", "80/TCP")
+
+
+def test_a_host_side_names_policies_and_near_misses() -> None:
+    """An explanation at a host endpoint names the policies in the list, staged ones too, and what nearly matched."""
+    staged = calico("StagedGlobalNetworkPolicy", "later", {"selector": "has(host)", "ingress": [ALLOW]})
+    near = policy("p", "has(host)", types=["Ingress"], ingress=[{**tcp(80), "source": {"nets": ["203.0.113.0/24"]}}])
+    verdict = evaluate(state := load_state(*BASE, N1, near, staged), packet_between(state, "office", "n1"))
+    (side,) = verdict.trace
+    assert [(one.policy, one.staged) for one in side.selecting] == [("sgnp:later", True), ("gnp:p", False)]
+    assert [(miss.policy, miss.rule, miss.field) for miss in side.near_misses] == [("gnp:p", 0, "source.nets")]
+    assert "gnp:p rule 0 (Allow) would have allowed it" in verdict.explain()
