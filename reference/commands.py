@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from reference import autohosts, seeds, slices
+from reference import autohosts, machines, seeds, slices
 from reference import events as ev
 from reference.endpoints import Host
 from reference.errors import InvalidInputError, RefusedError
@@ -18,7 +18,7 @@ from reference.events import Draft
 from reference.ipam.release import release_pool
 from reference.plan import Decision, Outcome, Plan
 from reference.pods import Pods
-from reference.resources import AnyResource, HostEndpoint, Key, Node, Pod
+from reference.resources import AnyResource, HostEndpoint, Key, Node, Pod, WorkloadEndpoint
 from reference.resources.admission import admit, admit_delete
 from reference.resources.kinds import kind_of
 from reference.state import State
@@ -40,14 +40,15 @@ __all__ = [
 USER = "user"
 _ORDER = (
     "Namespace", "ServiceAccount", "Tier", "IPPool", "Node", "Profile", "NetworkSet", "GlobalNetworkSet",
-    "Service", "EndpointSlice", "Pod",
+    "Service", "EndpointSlice", "Pod", "WorkloadEndpoint",
     "KubernetesNetworkPolicy", "NetworkPolicy", "GlobalNetworkPolicy",
     "KubernetesClusterNetworkPolicy", "KubernetesAdminNetworkPolicy", "KubernetesBaselineAdminNetworkPolicy",
     "HostEndpoint", "FelixConfiguration", "KubeControllersConfiguration",
     "StagedKubernetesNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy",
 )  # fmt: skip
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
-_DELETE_RANK = {kind: -rank for kind, rank in _RANK.items()} | {"Pod": -len(_ORDER)}  # pods first, namespaces last
+_DELETE_RANK = {kind: -rank for kind, rank in _RANK.items()}
+_DELETE_RANK |= dict.fromkeys(("Pod", "WorkloadEndpoint"), -len(_ORDER))  # workloads first, namespaces last
 
 
 def bootstrap(name: str, topology: str, dataplane: str, hosts: Iterable[Host], *, now: float) -> Decision:
@@ -106,7 +107,11 @@ def _apply_one(plan: Plan, resource: AnyResource, actor: str, *, offline: bool) 
     admit(plan.progress.resources, resource)
     if offline and isinstance(resource, HostEndpoint):
         seeds.ensure_offline_host(plan, resource)
+    if offline and isinstance(resource, WorkloadEndpoint):
+        seeds.ensure_offline_node(plan, resource.spec.node)
     plan.emit(actor, ev.ResourceApplied(resource))
+    if isinstance(resource, WorkloadEndpoint):
+        machines.connect(plan, resource, old)
     plan.report(resource.key, "created" if old is None else "configured")
 
 
@@ -147,6 +152,8 @@ def delete(state: State, keys: Iterable[Key], *, now: float, actor: str = USER) 
             pods.delete(resource, actor)
         else:
             plan.emit(actor, ev.ResourceDeleted(key))
+            if isinstance(resource, WorkloadEndpoint):
+                machines.disconnect(plan, resource)
         if key.kind == "IPPool":
             release_pool(plan, key.name)
         plan.report(key, "deleted")

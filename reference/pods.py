@@ -23,6 +23,7 @@ from reference.workloads import (
     handle_of,
     is_finished,
     is_networked,
+    is_pod,
     matches_labels,
     pinned_addresses,
     reported_addresses,
@@ -94,6 +95,8 @@ class Pods:
 
     def _connect(self, pod: Pod, created: int) -> None:
         current = self._plan.progress.endpoints.get((pod.namespace, pod.name))
+        if current is not None and not is_pod(current):
+            raise RefusedError(f"{pod.key}: a WorkloadEndpoint has the name {current.name}; choose another")
         reported = reported_addresses(pod) if self._offline else ()
         if current is not None and (not reported or reported == current.addresses):
             addresses = current.addresses

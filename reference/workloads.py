@@ -58,6 +58,11 @@ def _ports(pod: Pod) -> Iterable[EndpointPort]:
                 yield EndpointPort(port.name, PROTOCOLS[port.protocol], port.container_port)
 
 
+def is_pod(endpoint: WorkloadEndpoint) -> bool:
+    """Report whether an endpoint is a pod's, and not another orchestrator's."""
+    return endpoint.labels.get("projectcalico.org/orchestrator") == "k8s"
+
+
 def is_finished(pod: Pod) -> bool:
     """Report whether a pod ran to its end, and so has no addresses any more (K8S-4)."""
     return pod.status.phase in ("Succeeded", "Failed")

@@ -31,6 +31,7 @@ from reference.resources import (
     Node,
     Pod,
     Service,
+    WorkloadEndpoint,
 )
 from reference.resources.calico import Direction, EntityRule, IPPoolSpec, ProtocolName, Rule
 from reference.resources.hosts import FailsafePorts
@@ -51,6 +52,8 @@ def only_ipv4(resources: Cluster) -> Cluster:
 def _is_of_ipv6(resource: AnyResource) -> bool:
     if isinstance(resource, EndpointSlice):
         return resource.address_type == "IPv6"
+    if isinstance(resource, WorkloadEndpoint):
+        return all(":" in text for text in resource.spec.ip_networks)
     return isinstance(resource, IPPool) and ":" in resource.spec.cidr
 
 
@@ -67,6 +70,10 @@ def _only_ipv4(resource: AnyResource) -> AnyResource:
             )
         case Node(status=status):
             return replace(resource, status=_addresses(a for a in status.addresses if ":" not in a.address))
+        case WorkloadEndpoint(spec=spec):
+            return replace(
+                resource, spec=replace(spec, ip_networks=tuple(net for net in spec.ip_networks if ":" not in net))
+            )
         case _:
             return resource
 
@@ -96,6 +103,8 @@ def mirrored(resource: AnyResource) -> AnyResource:
             )
         case IPPool(spec=spec):
             return replace(resource, spec=_mirrored_pool(spec))
+        case WorkloadEndpoint(spec=spec):
+            return replace(resource, spec=replace(spec, ip_networks=tuple(map(mirrored_net, spec.ip_networks))))
         case HostEndpoint(spec=spec):
             return replace(resource, spec=replace(spec, expected_ips=tuple(map(mirrored_net, spec.expected_ips))))
         case FelixConfiguration(spec=spec):

@@ -21,6 +21,7 @@ from property_tests.strategies.policies import (
 from property_tests.strategies.policy_api import cluster_policy
 from property_tests.strategies.resources import (
     global_network_set,
+    machine,
     namespace,
     network_set,
     node,
@@ -59,6 +60,7 @@ def surroundings(choices: Choices) -> Cluster:
         *(service(choices, place) for place in choices.some(NAMESPACES, 0, 2)),
         *(endpoint_slice(choices, number) for number in range(choices.pick((0, 0, 1, 2)))),
         *(pod(choices, number, nodes, pinnable=own_pools) for number in range(choices.integer(2, 5))),
+        *([machine(choices, nodes or NODES[:1])] if choices.chance(25) else ()),
     ]
 
 

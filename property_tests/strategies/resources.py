@@ -26,9 +26,11 @@ from reference.resources import (
     Node,
     Pod,
     ServiceAccount,
+    WorkloadEndpoint,
 )
 from reference.resources.calico import IPPoolSpec, NetworkSetSpec
 from reference.resources.kubernetes import Container, ContainerPort, NodeAddress, NodeStatus, PodSpec
+from reference.resources.workload_endpoint import WorkloadEndpointPort, WorkloadEndpointSpec
 
 PINNED_ORDINALS = range(200, 216)  # automatic assignment starts at 0 and does not get this far
 _PORT_NUMBERS = (80, 8080, 81, 65535)
@@ -77,6 +79,26 @@ def pod(choices: Choices, number: int, nodes: tuple[str, ...], *, pinnable: bool
             containers=(Container(name="main", ports=_container_ports(choices)),),
             node_name=choices.pick(("", *nodes)),
             service_account_name=choices.pick(SERVICE_ACCOUNTS),
+        ),
+    )
+
+
+def machine(choices: Choices, nodes: tuple[str, ...]) -> WorkloadEndpoint:
+    """A workload that is no pod, in no pool: in one family or both, with ports named like those of pods."""
+    families: tuple[Family, ...] = choices.pick(((4, 6), (4,), (6,)))
+    place = choices.pick(NAMESPACES)
+    return WorkloadEndpoint(
+        metadata=Metadata(name="vm", namespace=place, labels=labels(choices, POD_LABELS)),
+        spec=WorkloadEndpointSpec(
+            orchestrator="libvirt",
+            workload="vm",
+            node=choices.pick(nodes),
+            ip_networks=tuple("10.65.0.7/32" if family == 4 else "fd00:65::7/128" for family in families),
+            profiles=choices.pick(((f"kns.{place}",), ())),
+            ports=tuple(
+                WorkloadEndpointPort(name=name, protocol="TCP", port=choices.pick(_PORT_NUMBERS))
+                for name in choices.some(PORT_NAMES, 0, 2)
+            ),
         ),
     )
 

@@ -41,6 +41,7 @@ from reference.resources.policy_api import (
     ProtocolMatch,
     Subject,
 )
+from reference.workloads import is_pod
 
 ClusterPolicy = KubernetesClusterNetworkPolicy | KubernetesAdminNetworkPolicy | KubernetesBaselineAdminNetworkPolicy
 CLUSTER_POLICIES = (
@@ -72,7 +73,7 @@ def governed_by(policy: ClusterPolicy) -> frozenset[SideName]:
 
 def is_subject(policy: ClusterPolicy, owner: Owner) -> bool:
     """Report whether the policy is about a pod; it is never about anything else."""
-    return owner.endpoint is not None and _picks(policy.spec.subject, owner)
+    return owner.endpoint is not None and is_pod(owner.endpoint) and _picks(policy.spec.subject, owner)
 
 
 def cluster_rules(policy: ClusterPolicy, direction: SideName) -> Iterator[ClusterRule]:

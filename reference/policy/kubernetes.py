@@ -19,6 +19,7 @@ from reference.policy.wording import described
 from reference.resources import KubernetesNetworkPolicy
 from reference.resources.calico import Action
 from reference.resources.kubernetes import IPBlock, LabelSelector, PolicyPeer, PolicyPort
+from reference.workloads import is_pod
 
 
 class KubernetesRule:
@@ -67,10 +68,10 @@ class KubernetesRule:
     def miss_by_end(self, end: End, party: Party, question: Question) -> str | None:
         """Peers at the far end; named ports at the destination, declared by the pods a peer picks (K8S-10)."""
         far = end == ("source" if self.direction == "ingress" else "destination")
-        picked = self._picked(party) if far else [pods_of(party)]
+        picked = self._picked(party) if far else [list(party.owners)]
         if not picked:
             return "peers"
-        if end == "destination" and self._named and not any(self._ports_fit(question, pods) for pods in picked):
+        if end == "destination" and self._named and not any(self._ports_fit(question, owners) for owners in picked):
             return "ports"
         return None
 
@@ -82,18 +83,21 @@ class KubernetesRule:
         return "address" if far and self._peers else "nothing"
 
     def _picked(self, party: Party) -> list[list[Owner]]:
-        """For every peer that matches the address, the pods there whose port names it can speak of."""
-        if not self._peers:
-            return [pods_of(party)]
-        return [pods for peer in self._peers if (pods := self._matched(peer, party)) is not None]
+        """For every peer that matches the address, those there whose port names it can speak of.
 
-    def _ports_fit(self, question: Question, pods: list[Owner]) -> bool:
-        return not self._ports or any(_port_matches(port, question, pods) for port in self._ports)
+        A selector speaks of pods alone; without one a name is any endpoint's that declares it (RULE-6).
+        """
+        if not self._peers:
+            return [list(party.owners)]
+        return [owners for peer in self._peers if (owners := self._matched(peer, party)) is not None]
+
+    def _ports_fit(self, question: Question, owners: list[Owner]) -> bool:
+        return not self._ports or any(_port_matches(port, question, owners) for port in self._ports)
 
     def _matched(self, peer: PolicyPeer, party: Party) -> list[Owner] | None:
-        """The pods at the address whose port names the peer can speak of, or None when it does not match."""
+        """Those at the address whose port names the peer can speak of, or None when it does not match."""
         if peer.ip_block is not None:
-            return pods_of(party) if _in_block(peer.ip_block, party) else None
+            return list(party.owners) if _in_block(peer.ip_block, party) else None
         return [pod for pod in pods_of(party) if self._selects(peer, pod)] or None
 
     def _selects(self, peer: PolicyPeer, pod: Owner) -> bool:
@@ -129,8 +133,8 @@ def kubernetes_rules(policy: KubernetesNetworkPolicy, direction: SideName) -> It
 
 
 def pods_of(party: Party) -> list[Owner]:
-    """The pods at an address: Kubernetes policies never see network sets (K8S-9)."""
-    return [owner for owner in party.owners if owner.endpoint is not None]
+    """The pods at an address: Kubernetes policies never see network sets, nor workloads that are no pods (K8S-9)."""
+    return [owner for owner in party.owners if owner.endpoint is not None and is_pod(owner.endpoint)]
 
 
 def label_selector_matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
@@ -174,7 +178,7 @@ def _bounds(text: str) -> tuple[int, int, int]:
     return net.version, int(net.network_address), int(net.broadcast_address)
 
 
-def _port_matches(port: PolicyPort, question: Question, pods: list[Owner]) -> bool:
+def _port_matches(port: PolicyPort, question: Question, owners: list[Owner]) -> bool:
     """An entry without a port means every port of its protocol (K8S-10)."""
     if PROTOCOLS[port.protocol] != question.protocol:
         return False
@@ -186,9 +190,8 @@ def _port_matches(port: PolicyPort, question: Question, pods: list[Owner]) -> bo
         declared.name == port.port
         and declared.protocol == question.protocol
         and declared.port == question.destination_port
-        for pod in pods
-        if pod.endpoint is not None
-        for declared in pod.endpoint.ports
+        for owner in owners
+        for declared in owner.ports
     )
 
 

@@ -142,15 +142,18 @@ class Peers:
         inherited = self._inherited.get(endpoint.profiles)
         if inherited is None:
             inherited = self._inherited[endpoint.profiles] = _inherited(self._state, endpoint.profiles)
+        namespace, name = endpoint.namespace, endpoint.service_account
         account = None
-        if endpoint.service_account:
-            account = self._state.get(ServiceAccount, endpoint.service_account, endpoint.namespace)
+        if name and f"ksa.{namespace}.{name}" in endpoint.profiles:
+            account = self._state.get(ServiceAccount, name, namespace)
+        # A workload that does not list its namespace's profile has none of the namespace's labels (SEL-9, 2f).
+        listed = f"kns.{namespace}" in endpoint.profiles
         return Owner(
             name=endpoint.name,
             namespace=endpoint.namespace,
             service_account=endpoint.service_account,
             labels=inherited | endpoint.labels | {NAMESPACE_LABEL: endpoint.namespace},
-            namespace_labels=self.namespace_labels(endpoint.namespace),
+            namespace_labels=self.namespace_labels(namespace) if listed else _NO_LABELS,
             account_labels=_NO_LABELS if account is None else account_labels(account),
             endpoint=endpoint,
             ports=endpoint.ports,

@@ -16,6 +16,7 @@ from reference.policy.ordering import Policy
 from reference.policy.peers import Owner
 from reference.resources import GlobalNetworkPolicy, KubernetesNetworkPolicy
 from reference.selectors import parse, required
+from reference.workloads import is_pod
 
 Requirement = tuple[tuple[str, str], ...]  # label values; an endpoint must have one of them
 _MOST_VALUES = 16  # a label that may have more values than this is not worth an entry for each
@@ -45,6 +46,7 @@ def _conditions(policy: Policy) -> Iterator[Keep]:
         yield lambda owner: owner.namespace == namespace
     if isinstance(resource, KubernetesNetworkPolicy):
         pods = resource.spec.pod_selector
+        yield lambda owner: owner.endpoint is not None and is_pod(owner.endpoint)  # K8S-6
         yield lambda owner: label_selector_matches(pods, owner.labels)
         return
     if isinstance(resource, CLUSTER_POLICIES):

@@ -42,6 +42,7 @@ from reference.resources.policy_api import (
 from reference.resources.services import EndpointSlice, Service
 from reference.resources.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from reference.resources.validation import validate
+from reference.resources.workload_endpoint import WorkloadEndpoint
 
 __all__ = [
     "KINDS",
@@ -83,6 +84,7 @@ __all__ = [
     "StagedKubernetesNetworkPolicy",
     "StagedNetworkPolicy",
     "Tier",
+    "WorkloadEndpoint",
     "admit",
     "admit_delete",
     "defaulted",

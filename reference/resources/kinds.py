@@ -29,6 +29,7 @@ from reference.resources.policy_api import (
 )
 from reference.resources.services import EndpointSlice, Service
 from reference.resources.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
+from reference.resources.workload_endpoint import WorkloadEndpoint
 
 AnyResource = (
     Namespace
@@ -54,6 +55,7 @@ AnyResource = (
     | KubernetesClusterNetworkPolicy
     | KubernetesAdminNetworkPolicy
     | KubernetesBaselineAdminNetworkPolicy
+    | WorkloadEndpoint
 )
 
 _CORE = ("v1",)
@@ -117,6 +119,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(GlobalNetworkSet, "GlobalNetworkSet", _CALICO, "globalnetworksets", ("gns", "globalnetset"), namespaced=False),
     Kind(Profile, "Profile", _CALICO, "profiles", (), namespaced=False),
     Kind(IPPool, "IPPool", _CALICO, "ippools", ("pool", "pools"), namespaced=False),
+    Kind(WorkloadEndpoint, "WorkloadEndpoint", _CALICO, "workloadendpoints", ("wep", "weps")),
     Kind(HostEndpoint, "HostEndpoint", _CALICO, "hostendpoints", ("hep", "heps"), namespaced=False),
     Kind(
         FelixConfiguration,

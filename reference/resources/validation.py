@@ -35,6 +35,8 @@ from reference.resources.validation_metadata import check_metadata
 from reference.resources.validation_policy_api import check_cluster_policy
 from reference.resources.validation_services import check_endpoint_slice, check_service
 from reference.resources.validation_staged import check_staged
+from reference.resources.validation_workload_endpoint import check_workload_endpoint
+from reference.resources.workload_endpoint import WorkloadEndpoint
 
 
 def validate(resource: AnyResource) -> None:
@@ -65,6 +67,7 @@ _CHECKS: dict[type[AnyResource], Callable[[Any], None]] = {
     Tier: check_tier,
     Profile: _check_profile,
     HostEndpoint: check_hosts,
+    WorkloadEndpoint: check_workload_endpoint,
     FelixConfiguration: check_hosts,
     KubeControllersConfiguration: check_hosts,
     Node: check_node,

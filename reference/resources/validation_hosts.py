@@ -51,7 +51,7 @@ def check_host_endpoint(endpoint: HostEndpoint) -> None:
         if problem:
             fail(("spec", "profiles", index), problem)
     for index, port in enumerate(spec.ports):
-        _check_port(port, ("spec", "ports", index))
+        check_named_port(port, ("spec", "ports", index))
 
 
 def _check_interface(name: str) -> None:
@@ -64,7 +64,8 @@ def _check_interface(name: str) -> None:
         fail(path, f"{shown(name)} is not an interface name (letters, digits, -, _ and .), and not '*'")
 
 
-def _check_port(port: HostEndpointPort, path: FieldPath) -> None:
+def check_named_port(port: HostEndpointPort, path: FieldPath) -> None:
+    """A port that policy may name: with a name, a protocol that has ports, and a number."""
     for field, value in (("name", port.name), ("protocol", port.protocol), ("port", port.port)):
         if value in ("", 0):
             fail((*path, field), "required, but missing; a named port has name, protocol and port")
