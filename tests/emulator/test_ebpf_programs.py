@@ -205,7 +205,7 @@ def guarded():
     found["cut short"] = node.run("egress", "cali1", ip_packet(tcp())[:24])
     options = with_header(tcp(family=6, target=9), transport(tcp(family=6)), options=bytes([60, 0, 1, 4, 0, 0, 0, 0]))
     found["behind options"] = node.run("egress", "cali1", options)
-    node.interfaces["calix"] = node.devices[5]
+    node.interfaces["calix"] = node.devices[-1]
     found |= {f"unknown {way}": node.run(way, "calix", ip_packet(tcp())) for way in ("egress", "ingress")}
     return found
 
