@@ -75,8 +75,12 @@ class Attempt:
         self.reply_dropped = False
 
     def dropped(self, drop: Drop, *, reply: bool) -> None:
-        """Take the kernel's word that this packet, or the answer to it, was dropped. The first word counts."""
-        if self.drop is None:
+        """Take the kernel's word that this packet, or the answer to it, was dropped. The first word counts.
+
+        What is dropped as invalid when an answer has come is neither: it is the rest of a connection that both ends
+        have torn down already.
+        """
+        if self.drop is None and not (self.answer and drop.rule.guard == "invalid"):
             self.drop, self.reply_dropped = drop, reply
 
     @property
@@ -161,16 +165,17 @@ class Outstanding:
     def dropped(self, drop: Drop) -> Attempt | None:
         """Give a drop to the probe it belongs to, if it is one of ours.
 
-        Two ICMP probes of one pair have the same key, and so may a pod and the node that lends it its address: a drop
-        then goes to the one without evidence.
+        Two ICMP probes of one pair have the same key, and so may a pod and the node that lends it its address. A drop
+        goes to the one without evidence, the node's own first: it may have been stopped before its packet left the
+        node, while one of the pod's that bears the node's address is past all that, and then both fare alike.
         """
         key = flow_key(drop.packet)
-        for table, reply in ((self._flows, False), (self._replies, True)):
+        for table, own_key, reply in ((self._flows, flow_key, False), (self._replies, reply_key, True)):
             candidates = table.get(key)
             if candidates:
-                attempt = next((a for a in candidates if a.drop is None), candidates[0])
-                attempt.dropped(drop, reply=reply)
-                return attempt
+                owners_first = sorted(candidates, key=lambda a: (a.drop is not None, own_key(a.packet) != key))
+                owners_first[0].dropped(drop, reply=reply)
+                return owners_first[0]
         return None
 
 

@@ -121,6 +121,32 @@ def test_two_pings_of_a_pair_take_one_drop_each():
     assert [outstanding.dropped(drop(PING)), outstanding.dropped(drop(PING))] == [first, second]
 
 
+def test_a_node_s_own_drop_is_not_taken_for_that_of_its_pod():
+    """A pod's ping may bear its node's address further on: what the node's own ping met stays the node's."""
+    lent = "172.30.1.11"
+    own = Packet(source=lent, destination="10.0.0.2", protocol=1, source_port=0, icmp_type=8, icmp_code=0)
+    pod, node = Attempt(0, PROBE, PING, alias=lent), Attempt(1, PROBE, own)
+    outstanding = Outstanding()
+    outstanding.add(pod)
+    outstanding.add(node)
+
+    assert outstanding.dropped(drop(own)) is node
+    assert pod.drop is None
+    assert outstanding.dropped(drop(own)) is pod
+
+
+def test_the_rest_of_a_torn_down_connection_contradicts_nothing():
+    """A segment dropped as invalid after the answer is no evidence; before it, it is."""
+    invalid = Drop(node="node-1", rule=RuleRef(guard="invalid", direction="ingress"), packet=TCP, interface="")
+    answered, silent = Attempt(0, PROBE, TCP), Attempt(1, PROBE, TCP)
+    answered.answer = "connected"
+    for attempt in (answered, silent):
+        attempt.dropped(invalid, reply=False)
+
+    assert answered.weigh(3.0) == ("allowed", "connected")
+    assert silent.weigh(3.0) == ("denied", "dropped on node-1: invalid (ingress)")
+
+
 def test_a_finished_probe_owns_no_packets():
     """After a probe is done, late reports about it are ignored."""
     outstanding = Outstanding()
