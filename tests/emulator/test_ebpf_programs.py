@@ -312,3 +312,26 @@ def test_increments(sandboxed):
     sent, leaked = sandboxed(increments)
     assert sent[2] == 1 < sent[3] < sent[0]
     assert leaked == 0
+
+
+def translations():
+    """A packet whose source was translated on its way from pod 1 to pod 2, with and without its mark."""
+    rules = [rule("allow", 0, source_nets=("10.0.0.1/32",)), rule("deny", 1)]
+    wanted = program(
+        ingress=[("default", "deny", ["np:shop/web"])],
+        policies=[policy("np:shop/web", rules)],
+        nat_sources=frozenset({"10.0.0.0/24"}),
+    )
+    node = bench(wanted)
+    frame = ip_packet(tcp("192.0.2.1", source_port=55555))
+    node.run("egress", "cali1", ip_packet(tcp()))
+    said = [node.run("ingress", "cali2", frame, mark=node.mark)]
+    said.append(node.run("egress", "cali2", ip_packet(tcp(2, "192.0.2.1", 55555, source_port=80), SYN | ACK)))
+    node.forget_flows()
+    return [*said, node.run("ingress", "cali2", frame)]
+
+
+def test_translations(sandboxed):
+    """NAT-4: on the same node policy sees the source before translation; the answer finds the translated flow."""
+    denied = "deny by rule 1 of np:shop/web (ingress, tier default)"
+    assert sandboxed(translations) == ["allowed", "allowed", denied]

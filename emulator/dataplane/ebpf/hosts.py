@@ -71,8 +71,11 @@ def guarded(program: NodeProgram, interfaces: Mapping[str, int]) -> dict[str, in
 
 
 def asks_for_origins(program: NodeProgram) -> bool:
-    """Report whether policy on what is forwarded looks at packets whose source may have been translated."""
-    return any(guard.forward_egress for guard in program.host_endpoints.values())
+    """Report whether policy looks at packets whose source may have been translated: at another pod, or on the way out.
+
+    A workload's address need not be in a pool, so that traffic between workloads of one node is translated too.
+    """
+    return bool(program.nat_sources)
 
 
 def safe_ports(program: NodeProgram) -> Iterator[PolicyProgram]:

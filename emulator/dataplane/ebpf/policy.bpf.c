@@ -690,7 +690,7 @@ static __always_inline int let_through(struct packet *p)
 	return TC_ACT_UNSPEC; /* as far as we are concerned; others' filters still have their say */
 }
 
-/* Policy on the way out sees the source before it is translated (NAT-4): its place goes along in the mark. */
+/* Policy behind the translation of addresses sees the source before it (NAT-4): its place goes along in the mark. */
 __noinline __u32 keep_origin(const struct packet *p)
 {
 	__u32 zero = 0, place;
@@ -798,12 +798,18 @@ int to_workload(struct __sk_buff *skb)
 	if (!from_host) {
 		if (state == INVALID)
 			return drop(&p, INVALID_);
+		struct address source = p.source;
+		__u16 source_port = p.source_port;
+		if (skb->mark & MARK_ORIGIN)
+			give_origin(&p, skb->mark & (ORIGINS - 1));
 		__u32 reference = judge(&p, generation);
 		if (reference)
 			return drop(&p, reference);
 		struct lists *lists = lists_of(&p, EGRESS, generation); /* HEP-11 */
 		if (lists && denies(reference = ask(&p, lists->forward, 0, generation)))
 			return drop(&p, reference);
+		p.source = source;
+		p.source_port = source_port;
 	}
 	if (state == NEW)
 		remember(&p, &key, low);
@@ -889,11 +895,15 @@ int to_host_interface(struct __sk_buff *skb)
 	}
 	if (state == INVALID && (own ? lists->normal : lists->forward))
 		return drop(&p, INVALID_);
+	struct address source = p.source;
+	__u16 source_port = p.source_port;
 	if (!own && skb->mark & MARK_ORIGIN)
 		give_origin(&p, skb->mark & (ORIGINS - 1));
 	said = own ? ask(&p, lists->normal, lists->safe_normal, generation) : ask(&p, lists->forward, 0, generation);
 	if (denies(said))
 		return drop(&p, said);
+	p.source = source;
+	p.source_port = source_port;
 	if (state == NEW)
 		remember(&p, &key, low);
 	return let_through(&p);
