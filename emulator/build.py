@@ -53,7 +53,16 @@ def describe(spec: ClusterSpec) -> Topology:
         raise InvalidInputError(f"topology {spec.topology!r} is not known; there are {', '.join(sorted(TOPOLOGIES))}")
     if spec.dataplane not in DATAPLANES:
         raise InvalidInputError(f"dataplane {spec.dataplane!r} is not known; there are {', '.join(sorted(DATAPLANES))}")
-    return TOPOLOGIES[spec.topology](spec.nodes)
+    topology = TOPOLOGIES[spec.topology](spec.nodes)
+    nodes = sorted(host.name for host in hosts(topology) if host.is_node)
+    for node, dataplane in spec.node_dataplanes.items():
+        if node not in nodes:
+            raise InvalidInputError(f"there is no node {node!r} to have its own dataplane; there is {', '.join(nodes)}")
+        if dataplane not in DATAPLANES:
+            raise InvalidInputError(
+                f"dataplane {dataplane!r} of {node} is not known; there are {', '.join(sorted(DATAPLANES))}"
+            )
+    return topology
 
 
 def _open_log(spec: ClusterSpec, topology: Topology) -> tuple[EventLog, State]:
@@ -63,6 +72,13 @@ def _open_log(spec: ClusterSpec, topology: Topology) -> tuple[EventLog, State]:
         with EventLog.open(Path(spec.replay), readonly=True) as source:
             log.adopt(source.records(upto=spec.replay_at or None))
         return log, log.state()
-    decision = commands.bootstrap(spec.name, spec.topology, spec.dataplane, hosts(topology), now=time.time())
+    decision = commands.bootstrap(
+        spec.name,
+        spec.topology,
+        spec.dataplane,
+        hosts(topology),
+        now=time.time(),
+        node_dataplanes=spec.node_dataplanes,
+    )
     log.append(decision.drafts, time.time(), decision.state)
     return log, decision.state

@@ -57,7 +57,7 @@ class RunningCluster:
         self._failure: MuslinError | None = None
         self.machines = {name: of_pid(fabric.pid(name), name) for name in state.hosts}
         self.agents = {
-            host.name: NodeAgent(host, self.machines[host.name], spec.dataplane)
+            host.name: NodeAgent(host, self.machines[host.name], state.node_dataplanes.get(host.name, spec.dataplane))
             for host in state.hosts.values()
             if host.is_node
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -39,12 +39,14 @@ class Session:
         topology: str = DEFAULT_TOPOLOGY,
         nodes: int = DEFAULT_NODES,
         dataplane: str = DEFAULT_DATAPLANE,
+        node_dataplanes: Mapping[str, str] | None = None,
         encryption: str = "",
         name: str = "",
         log: Path | None = None,
     ) -> None:
         """Say what the cluster shall be; `with` or `start()` brings it up.
 
+        `node_dataplanes`: the dataplanes of nodes that have another one than the rest.
         `log`: where to keep the event log; by default it lives and dies with the cluster.
 
         Raises:
@@ -55,6 +57,7 @@ class Session:
             topology=topology,
             nodes=nodes,
             dataplane=dataplane,
+            node_dataplanes=dict(node_dataplanes or {}),
             encryption=encryption,
             log=str(log.resolve()) if log else "",
             leased=True,

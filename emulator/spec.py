@@ -19,6 +19,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A cluster to bring up.
 
+    `node_dataplanes`: the dataplanes of nodes that have another one than the rest.
     `log` is the path of the event log; empty: inside the sandbox, gone with it.
     `leased`: the supervisor ends when the process that asked for it does.
     `replay`: bring up the cluster of this existing log (opened read-only), up to `replay_at` (0: its end).
@@ -28,6 +29,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     topology: str = DEFAULT_TOPOLOGY
     nodes: int = DEFAULT_NODES
     dataplane: str = DEFAULT_DATAPLANE
+    node_dataplanes: dict[str, str] = {}
     encryption: str = ""
     log: str = ""
     leased: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,14 @@ class Cluster(Session):
         topology: str = DEFAULT_TOPOLOGY,
         nodes: int = DEFAULT_NODES,
         dataplane: str = DEFAULT_DATAPLANE,
+        node_dataplanes: Mapping[str, str] | None = None,
         encryption: str | None = None,
         name: str = "",
         log: str | os.PathLike[str] | None = None,
     ) -> None:
         """Say what it shall be; `with` or `start()` brings it up.
 
+        `node_dataplanes`: the dataplanes of nodes that have another one than the rest, {"node-2": "iptables"}.
         `encryption`: "wireguard", or None. `log`: where to keep the event log; by default it lives and dies with the
         cluster.
 
@@ -49,6 +51,7 @@ class Cluster(Session):
             topology=topology,
             nodes=nodes,
             dataplane=dataplane,
+            node_dataplanes=node_dataplanes,
             encryption=encryption or "",
             name=name,
             log=Path(log) if log else None,

@@ -51,10 +51,18 @@ _DELETE_RANK = {kind: -rank for kind, rank in _RANK.items()}
 _DELETE_RANK |= dict.fromkeys(("Pod", "WorkloadEndpoint"), -len(_ORDER))  # workloads first, namespaces last
 
 
-def bootstrap(name: str, topology: str, dataplane: str, hosts: Iterable[Host], *, now: float) -> Decision:
+def bootstrap(
+    name: str,
+    topology: str,
+    dataplane: str,
+    hosts: Iterable[Host],
+    *,
+    now: float,
+    node_dataplanes: Mapping[str, str] | None = None,
+) -> Decision:
     """A cluster begins: its hosts, a Node for each host that is one, and the built-in tiers and namespaces."""
     plan = Plan(State(), now)
-    plan.emit(USER, ev.ClusterCreated(name, topology, dataplane))
+    plan.emit(USER, ev.ClusterCreated(name, topology, dataplane, dict(node_dataplanes or {})))
     seeds.seed(plan)
     for host in hosts:
         plan.emit(seeds.ACTOR, ev.HostAttached(host))

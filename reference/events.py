@@ -17,11 +17,12 @@ class Event(msgspec.Struct, frozen=True, tag=True, tag_field="kind", omit_defaul
 
 
 class ClusterCreated(Event, frozen=True):
-    """A cluster began: its name, and the names of its fabric and dataplane."""
+    """A cluster began: its name, and the names of its fabric and dataplane, and of nodes' own dataplanes."""
 
     name: str
     topology: str
     dataplane: str
+    node_dataplanes: dict[str, str] = {}  # of nodes with another one
 
 
 class HostAttached(Event, frozen=True):

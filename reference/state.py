@@ -35,6 +35,7 @@ class State:
     name: str = ""
     topology: str = ""
     dataplane: str = ""
+    node_dataplanes: Map[str, str] = field(default_factory=Map)  # of nodes with another one
     resources: _Resources = field(default_factory=Map)  # by internal kind, then by key; no empty kinds
     endpoints: Map[tuple[str, str], WorkloadEndpoint] = field(default_factory=Map)  # by (namespace, pod)
     addresses: Map[str, tuple[tuple[str, str], ...]] = field(default_factory=Map)  # address -> endpoint keys, sorted
@@ -109,6 +110,7 @@ class Progress:
         "handles",
         "hosts",
         "name",
+        "node_dataplanes",
         "public_keys",
         "resources",
         "seq",
@@ -121,6 +123,7 @@ class Progress:
         self.name = state.name
         self.topology = state.topology
         self.dataplane = state.dataplane
+        self.node_dataplanes = state.node_dataplanes
         self.resources = state.resources
         self.endpoints = state.endpoints
         self.addresses = state.addresses
@@ -140,8 +143,9 @@ class Progress:
     def freeze(self) -> State:
         """The state reached. Kinds nothing happened to keep their order, once `all` has sorted them."""
         state = State(
-            self.seq, self.name, self.topology, self.dataplane, self.resources, self.endpoints, self.addresses,
-            self.hosts, self.failed_nodes, self.blocks, self.handles, self.encryption, self.public_keys,
+            self.seq, self.name, self.topology, self.dataplane, self.node_dataplanes, self.resources,
+            self.endpoints, self.addresses, self.hosts, self.failed_nodes, self.blocks, self.handles,
+            self.encryption, self.public_keys,
         )  # fmt: skip
         for kind, known in self._sorted.items():
             if self.resources.get(kind) is known[0]:
@@ -202,6 +206,7 @@ def _fold(event: ev.Event, state: Progress) -> None:
 @_fold.register
 def _(event: ev.ClusterCreated, state: Progress) -> None:
     state.name, state.topology, state.dataplane = event.name, event.topology, event.dataplane
+    state.node_dataplanes = Map(event.node_dataplanes)
 
 
 @_fold.register
@@ -347,6 +352,7 @@ class _Encoded(msgspec.Struct, frozen=True, omit_defaults=True):
     blocks: list[tuple[Block, list[tuple[int, str, dict[str, str]]], list[tuple[int, int]]]]
     handles: list[tuple[str, tuple[str, ...]]]
     public_keys: dict[str, str]
+    node_dataplanes: dict[str, str] = {}
 
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
@@ -370,6 +376,7 @@ def encode(state: State) -> bytes:
             blocks=[_plain(block) for _, block in sorted(state.blocks.items())],
             handles=sorted(state.handles.items()),
             public_keys=dict(state.public_keys),
+            node_dataplanes=dict(state.node_dataplanes),
         )
     )
 
@@ -400,6 +407,7 @@ def decode(data: bytes) -> State:
             blocks=Map({block.cidr: _whole(block, held, last) for block, held, last in plain.blocks}),
             handles=Map(plain.handles),
             public_keys=Map(plain.public_keys),
+            node_dataplanes=Map(plain.node_dataplanes),
         )
     )
     for endpoint in plain.endpoints:

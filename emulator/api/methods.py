@@ -111,6 +111,7 @@ def _status(call: Call, _: Nothing) -> dict[str, Any]:
         "name": cluster.spec.name,
         "topology": cluster.state.topology,
         "dataplane": cluster.spec.dataplane,
+        "node_dataplanes": dict(cluster.state.node_dataplanes),
         "encryption": cluster.state.encryption,
         "log": cluster.log_path,
         "leased": cluster.spec.leased,  # it ends with the process that made it

@@ -41,6 +41,7 @@ def _fresh_log(name: str) -> Path:
 @click.option("--topology", default=DEFAULT_TOPOLOGY, show_default=True, help="The fabric.")
 @click.option("--nodes", default=DEFAULT_NODES, show_default=True, help="How many cluster nodes.")
 @click.option("--dataplane", default=DEFAULT_DATAPLANE, show_default=True, help="What enforces policy.")
+@output.node_dataplanes_option
 @click.option("--encryption", type=click.Choice(["wireguard"]), help="Encrypt pod traffic between nodes.")
 @output.json_option
 def up(
@@ -49,6 +50,7 @@ def up(
     topology: str,
     nodes: int,
     dataplane: str,
+    node_dataplanes: tuple[str, ...],
     encryption: str | None,
     as_json: bool,
 ) -> int:
@@ -57,10 +59,12 @@ def up(
     \b
     muslin up -f manifests/
     muslin up --name lab --nodes 4 --encryption wireguard
+    muslin up --dataplane nftables --node-dataplane node-2=iptables
     """
     import msgspec
 
     from emulator.api.address import listening_names
+    from emulator.build import describe
     from emulator.dataplane import DATAPLANES
     from emulator.launch import launch
     from muslin.cli.sources import load
@@ -71,8 +75,14 @@ def up(
     output.require_known("--topology", topology, TOPOLOGIES)
     output.require_known("--dataplane", dataplane, DATAPLANES)
     spec = ClusterSpec(
-        name=name, topology=topology, nodes=nodes, dataplane=dataplane, encryption=encryption or "", log=""
+        name=name,
+        topology=topology,
+        nodes=nodes,
+        dataplane=dataplane,
+        node_dataplanes=output.node_dataplanes(node_dataplanes),
+        encryption=encryption or "",
     )
+    describe(spec)
     loaded = load(paths) if paths else None  # before anything is started: a wrong manifest starts nothing
     if name in listening_names():
         raise RefusedError(f"a cluster named {name!r} runs already; take it down with: muslin down {name}")

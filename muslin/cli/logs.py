@@ -188,6 +188,7 @@ def _bring_up(log: EventLog, path: Path, at: int | None, name: str) -> None:
             topology=state.topology,
             nodes=nodes,
             dataplane=state.dataplane,
+            node_dataplanes=dict(state.node_dataplanes),
             replay=str(path.resolve()),
             replay_at=state.seq,
         ),

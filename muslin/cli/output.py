@@ -24,6 +24,29 @@ name_option = click.option(
     "--name", "-N", default=None, metavar="NAME", help="Which cluster; may be left out when only one is running."
 )
 
+node_dataplanes_option = click.option(
+    "--node-dataplane",
+    "node_dataplanes",
+    multiple=True,
+    metavar="NODE=DATAPLANE",
+    help="What enforces policy on one node, where it differs. May be repeated.",
+)
+
+
+def node_dataplanes(given: Iterable[str]) -> dict[str, str]:
+    """The values of `--node-dataplane` by node.
+
+    Raises:
+        InvalidInputError: one is no NODE=DATAPLANE.
+    """
+    found: dict[str, str] = {}
+    for one in given:
+        node, equals, dataplane = one.partition("=")
+        if not (node and equals and dataplane):
+            raise InvalidInputError(f"--node-dataplane {one!r}: write NODE=DATAPLANE, such as node-2=iptables")
+        found[node] = dataplane
+    return found
+
 
 def manifests_option(required: bool = True) -> Callable[[F], F]:
     """`-f PATH...`, repeatable."""
