@@ -85,6 +85,12 @@ COLUMNS: dict[str, list[Column]] = {
     "Tier": [("ORDER", False, _order), ("DEFAULT ACTION", False, lambda _, tier: tier.spec.default_action)],
     "NetworkSet": [("NETS", False, lambda _, item: ",".join(item.spec.nets))],
     "GlobalNetworkSet": [("NETS", False, lambda _, item: ",".join(item.spec.nets))],
+    "HostEndpoint": [
+        ("NODE", False, lambda _, item: item.spec.node),
+        ("INTERFACE", False, lambda _, item: item.spec.interface_name or "<by address>"),
+        ("IPS", False, lambda _, item: ",".join(item.spec.expected_ips) or "<none>"),
+        ("PROFILES", True, lambda _, item: ",".join(item.spec.profiles) or "<none>"),
+    ],
     "IPPool": [
         ("CIDR", False, lambda _, pool: pool.spec.cidr),
         ("NAT", False, lambda _, pool: str(pool.spec.nat_outgoing).lower()),
