@@ -185,7 +185,16 @@ class Pods:
                 "recover a node, or change spec.nodeSelector"
             )
         load = self._load
-        return min(fitting, key=lambda name: (load[name], name))
+        chosen = min(fitting, key=lambda name: (load[name], name))
+        if self._offline and load[chosen] >= seeds.PODS_ON_AN_OFFLINE_NODE and self._are_made_up():
+            chosen = f"node-{len(fitting) + 1}"  # one node may not have more blocks than 20 (IPAM-6)
+            seeds.ensure_offline_node(self._plan, chosen)
+        return chosen
+
+    def _are_made_up(self) -> bool:
+        """Report whether nobody declared any node, so that there are as many as it takes."""
+        hosts = self._plan.progress.hosts
+        return all(node == seeds.node_of(hosts[node.name]) for node in self._nodes())
 
     def _nodes(self) -> Iterable[Node]:
         items = self._plan.progress.resources.get("Node", {}).values()

@@ -16,6 +16,7 @@ from reference.resources.kubernetes import NodeAddress, NodeStatus
 from reference.resources.metadata import Metadata
 
 ACTOR = "muslin"
+PODS_ON_AN_OFFLINE_NODE = 1000  # on a node that nobody declared, before another one is made up
 OFFLINE_SUBNET = "offline"  # where nodes stand when there is no fabric
 FIRST_OFFLINE_NODE = "node-1"
 _FIRST_OFFLINE_ADDRESS = IPv4Address("172.30.1.11")

@@ -102,3 +102,14 @@ def test_wrong_reported_address_is_refused(status: dict[str, Any]) -> None:
     """A status whose addresses are none, or two of one family, is refused with the pod's name."""
     with pytest.raises(InvalidInputError, match=r"Pod shop/a"):
         load_state(pod("a", status=status))
+
+
+def test_offline_nodes_are_as_many_as_it_takes():
+    """Where nobody declared a node, another one is made up before the first one's blocks run out (IPAM-6)."""
+    pods = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"p{number}"}, "spec": {"containers": [{"name": "c"}]}}
+        for number in range(1300)
+    ]
+    state = load_state(*pods)
+    assert len(state.endpoints) == len(pods)
+    assert sorted(name for name, host in state.hosts.items() if host.is_node) == ["node-1", "node-2"]
