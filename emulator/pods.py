@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from emulator import sysctl
 from emulator.namespaces import NetworkNamespace, home_afterwards, move_into_new
 from emulator.netlink import Batch, RouteSocket
+from emulator.netlink.messages import RT_TABLE_LOCAL
 from reference.endpoints import WorkloadEndpoint
 from reference.errors import EnvironmentLacksError
 
@@ -197,6 +198,10 @@ def _pod_side(endpoint: WorkloadEndpoint) -> Batch:
     addresses = _addresses(endpoint)
     for address in addresses:
         batch.address_add(_ETH0, address, address.max_prefixlen)
+        if address.version == 6:
+            # The kernel's own local route for an IPv6 address comes a little later, from a worker of its. Until then
+            # packets for the pod get lost in it, and a connection to itself takes the way out, and keeps to it.
+            batch.route_add(ip_network(address), kind="local", index=_ETH0, table=RT_TABLE_LOCAL)
     families = {address.version for address in addresses}
     if 4 in families:
         batch.neighbour_add(_ETH0, GATEWAY_4, HOST_MAC)

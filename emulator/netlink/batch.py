@@ -145,7 +145,7 @@ class Batch:
         protocol: int = 3,
         replace: bool = False,
     ) -> None:
-        """A route. `link` has a device and no gateway; `blackhole` and `throw` have neither."""
+        """A route. `link` and `local` have a device and no gateway; `blackhole` and `throw` have neither."""
         body = _route(destination, kind, via, index, onlink, table, protocol)
         flags = m.NLM_F_CREATE | (m.NLM_F_REPLACE if replace else m.NLM_F_EXCL)
         self._add(m.RTM_NEWROUTE, flags, body, lambda: f"route add {_words(destination, kind, via, index, table)}")

@@ -10,7 +10,7 @@ from typing import Literal
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-RouteKind = Literal["unicast", "link", "blackhole", "throw"]
+RouteKind = Literal["unicast", "link", "local", "blackhole", "throw"]
 
 AF_INET = int(socket.AF_INET)
 AF_INET6 = int(socket.AF_INET6)
@@ -41,8 +41,9 @@ IFA_F_NODAD = 0x02
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
 RTNH_F_ONLINK = 4
 RT_TABLE_MAIN = 254
+RT_TABLE_LOCAL = 255
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
-ROUTE_TYPES: dict[RouteKind, int] = {"unicast": 1, "link": 1, "blackhole": 6, "throw": 9}
+ROUTE_TYPES: dict[RouteKind, int] = {"unicast": 1, "link": 1, "local": 2, "blackhole": 6, "throw": 9}
 NDA_DST, NDA_LLADDR = 1, 2
 NUD_PERMANENT = 0x80
 NDTA_NAME, NDTA_PARMS, NDTPA_IFINDEX, NDTPA_PROXY_DELAY = 1, 6, 1, 13
