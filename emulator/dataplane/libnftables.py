@@ -6,6 +6,7 @@ For listings and other things people read; a command loads the whole ruleset fir
 from __future__ import annotations
 
 import ctypes
+import threading
 from functools import lru_cache
 from types import TracebackType
 
@@ -13,6 +14,7 @@ from reference.errors import EnvironmentLacksError
 
 _LIBRARY = "libnftables.so.1"
 _JSON, _HANDLE, _TERSE = 1 << 4, 1 << 3, 1 << 11
+_one_at_a_time = threading.Lock()  # the library keeps global state; a process has an agent's thread for each node
 
 
 class NftError(EnvironmentLacksError):
@@ -47,11 +49,12 @@ class Libnftables:
     def __init__(self, *, json: bool = False, handles: bool = False, terse: bool = False) -> None:
         """Make one. `terse` leaves set members out of listings."""
         self._library = _library()
-        self._context = self._library.nft_ctx_new(0)
-        self._library.nft_ctx_buffer_output(self._context)
-        self._library.nft_ctx_buffer_error(self._context)
         flags = json * _JSON | handles * _HANDLE | terse * _TERSE
-        self._library.nft_ctx_output_set_flags(self._context, flags)
+        with _one_at_a_time:
+            self._context = self._library.nft_ctx_new(0)
+            self._library.nft_ctx_buffer_output(self._context)
+            self._library.nft_ctx_buffer_error(self._context)
+            self._library.nft_ctx_output_set_flags(self._context, flags)
 
     def __enter__(self) -> Libnftables:
         return self
@@ -59,7 +62,8 @@ class Libnftables:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._library.nft_ctx_free(self._context)
+        with _one_at_a_time:
+            self._library.nft_ctx_free(self._context)
 
     def run(self, commands: str) -> str:
         """Run commands, the nft language; returns what nft would print.
@@ -67,7 +71,8 @@ class Libnftables:
         Raises:
             NftError: the library or the kernel refused; the message is the library's first line.
         """
-        failed = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
+        with _one_at_a_time:
+            failed = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
         output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
         if failed:
             complaint: bytes = self._library.nft_ctx_get_error_buffer(self._context)
