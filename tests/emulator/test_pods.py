@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from emulator import pods, sysctl
-from emulator.namespaces import Worker, create
+from emulator.namespaces import Worker, create, entered
 from emulator.pods import PodNetwork
 from emulator.routes import RouteTable
 from reference.endpoints import WorkloadEndpoint
@@ -112,6 +112,31 @@ def test_pods_reach_each_other_at_once(sandboxed):
     assert " 0% packet loss" in seen["v4"]
     assert " 0% packet loss" in seen["v6"]
     assert "Unreachable" in seen["nowhere"]
+
+
+def to_themselves():
+    """How many of a hundred new pods connect to themselves right after they were made, in each family."""
+    connected = {"4": 0, "6": 0}
+    with Worker(create("node-1")) as worker:
+        network = PodNetwork("node-1")
+        for number in range(1, 101):
+            pod = endpoint(number)
+            worker.call(network.create, [pod])
+            for family, address in zip("46", pod.addresses, strict=True):
+                kind = socket.AF_INET if family == "4" else socket.AF_INET6
+                with entered(network.namespace_of(pod)), socket.create_server((address, 80), family=kind) as server:
+                    client = socket.socket(kind)
+                    with client, server:
+                        client.settimeout(0.5)
+                        connected[family] += client.connect_ex((address, 80)) == 0
+        worker.call(network.close)
+    return connected
+
+
+@pytest.mark.live
+def test_a_new_pod_reaches_itself_at_once(sandboxed):
+    """A connection of a pod to its own address does not take the way out, however new the pod is."""
+    assert sandboxed(to_themselves) == {"4": 100, "6": 100}
 
 
 def life():
