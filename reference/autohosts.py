@@ -6,6 +6,8 @@ them: their profile is `projectcalico-default-allow`.
 
 from __future__ import annotations
 
+import hashlib
+
 from reference import events as ev
 from reference.plan import Plan
 from reference.resources import HostEndpoint, Key, KubeControllersConfiguration, Metadata, Node
@@ -14,6 +16,7 @@ from reference.state import State
 
 ACTOR = "node controller"
 CREATED_BY = ("projectcalico.org/created-by", "calico-kube-controllers")
+_SUFFIX, _LONGEST, _DIGEST = "-auto-hep", 253, 16
 _KINDS = ("Node", "KubeControllersConfiguration", "HostEndpoint")
 
 
@@ -47,7 +50,7 @@ def _endpoint(plan: Plan, node: Node) -> HostEndpoint:
     host = plan.progress.hosts.get(node.name)
     label, value = CREATED_BY
     return HostEndpoint(
-        metadata=Metadata(name=f"{node.name}-auto-hep", labels={**node.metadata.labels, label: value}),
+        metadata=Metadata(name=_name(node.name), labels={**node.metadata.labels, label: value}),
         spec=HostEndpointSpec(
             node=node.name,
             interface_name=ALL_INTERFACES,
@@ -55,6 +58,15 @@ def _endpoint(plan: Plan, node: Node) -> HostEndpoint:
             profiles=(DEFAULT_ALLOW_PROFILE,),
         ),
     )
+
+
+def _name(node: str) -> str:
+    """The name of a node's host endpoint; one that would be too long for a resource ends in a hash (HEP-8)."""
+    name = f"{node}{_SUFFIX}"
+    if len(name) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
+    return f"{node[: _LONGEST - len(_SUFFIX) - _DIGEST - 1].rstrip('-.')}-{digest}{_SUFFIX}"
 
 
 def _is_ours(endpoint: object) -> bool:

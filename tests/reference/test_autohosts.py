@@ -117,3 +117,11 @@ def test_other_commands_decide_nothing_of_it() -> None:
     """Applying something else, or the same again, adds no event."""
     state = load_state(N1, configuration("Enabled"))
     assert apply(state, N1, configuration("Enabled")).drafts == ()
+
+
+def test_long_names_are_hashed() -> None:
+    """A name too long for a resource ends in a hash, another for each node."""
+    long = [".".join(["n" * 60] * 4) + end for end in ("a", "b")]
+    state = load_state(*(node(name, f"172.30.1.{n}") for n, name in enumerate(long, 11)), configuration("Enabled"))
+    assert len(set(names(state))) == 2
+    assert all(len(name) <= 253 and name.endswith("-auto-hep") for name in names(state))
