@@ -97,6 +97,11 @@ class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     fault: Fault = ""  # whose fault that is
 
     @property
+    def plain_name(self) -> str:
+        """The scenario's own name, when it was run on several dataplanes: `default-deny [ebpf]` is `default-deny`."""
+        return self.name.removesuffix(f" [{self.dataplane}]")
+
+    @property
     def mismatches(self) -> tuple[Check, ...]:
         """The checks that did not pass."""
         return tuple(check for check in self.checks if check.status != "passed")
@@ -125,17 +130,22 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user: str  # "root" or "unprivileged"
     command: str
     scenarios: tuple[ScenarioResult, ...]
+    left_out: dict[str, str] = {}  # dataplanes this machine or user cannot run, and what is lacking
 
     @property
     def status(self) -> Status:
-        """Failed if any scenario failed, else unknown if any is, else passed."""
+        """Failed if any scenario failed, else unknown if any is, else passed; unknown when no dataplane could run."""
         statuses = {scenario.status for scenario in self.scenarios}
+        if not statuses and self.left_out:
+            return "unknown"
         return "failed" if "failed" in statuses else "unknown" if "unknown" in statuses else "passed"
 
     @property
     def exit_code(self) -> int:
         """What the command line exits with: a mismatch counts before bad input, and that before a lack."""
         codes = {scenario.exit_code for scenario in self.scenarios}
+        if not codes and self.left_out:
+            return FAULT_CODES["environment"]
         return next((code for code in (1, 2, 3) if code in codes), 0)
 
     @property

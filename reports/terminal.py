@@ -10,6 +10,7 @@ from rich.text import Text
 from reports.grid import Grid, grids, joined
 from reports.junit import verdicts
 from reports.results import Check, RunResult, ScenarioResult, Status, plural, summary
+from reports.sides import Sides, is_repeated, sides, word
 
 COLOURS: dict[Status, str] = {"passed": "green", "failed": "bold red", "unknown": "yellow"}
 TITLES: dict[Status, str] = {"passed": "", "failed": "MISMATCH", "unknown": "NO EVIDENCE"}
@@ -51,10 +52,28 @@ class Progress:
 def show(result: RunResult, console: Console) -> None:
     """The whole result: the matrices of each scenario, each mismatch explained, and one last line."""
     for scenario in result.scenarios:
-        _scenario(scenario, console)
+        if not is_repeated(scenario, result):
+            _scenario(scenario, console)
+    if (beside := sides(result)) is not None:
+        console.print(_sides(beside))
+    for dataplane, why in result.left_out.items():
+        console.print(Text.assemble((f"{dataplane} left out: ", "yellow"), why))
     last = Text.assemble((result.status.upper(), COLOURS[result.status]))
     last.append(f"  {plural(len(result.scenarios), 'scenario')}, {summary(result)}, {result.seconds:.1f} s")
     console.print(last)
+
+
+def _sides(beside: Sides) -> Table:
+    """Scenarios down, dataplanes across."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.pad_edge = False
+    table.add_column("scenario", style="dim", no_wrap=True)
+    for dataplane in beside.dataplanes:
+        table.add_column(dataplane, no_wrap=True)
+    for name, row in beside.rows.items():
+        cells = [row.get(dataplane) for dataplane in beside.dataplanes]
+        table.add_row(name, *(Text(word(cell), style=COLOURS[cell.status] if cell else "") for cell in cells))
+    return table
 
 
 def _scenario(scenario: ScenarioResult, console: Console) -> None:

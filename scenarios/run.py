@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Protocol
@@ -38,14 +38,26 @@ class Listener(Protocol):
 
 
 def run_all(
-    loaded: Sequence[LoadedScenario], *, dataplane: str | None = None, progress: Listener, command: str
+    loaded: Sequence[LoadedScenario],
+    *,
+    dataplane: str | None = None,
+    dataplanes: Sequence[str] | None = None,
+    left_out: Mapping[str, str] | None = None,
+    progress: Listener,
+    command: str,
 ) -> RunResult:
-    """Run scenarios one after another; one that cannot be run to its end says why and costs the others nothing."""
+    """Run scenarios one after another; one that cannot be run to its end says why and costs the others nothing.
+
+    `dataplane`: instead of the scenario's own. `dataplanes`: each scenario is run on each of them, and its results are
+    named "scenario [dataplane]". `left_out`: those that would have been among them, and why they are not.
+    """
     started = time.time()
     results = []
-    for number, scenario in enumerate(loaded, 1):
-        progress.scenario_started(scenario.scenario.name, number, len(loaded))
-        result = run_one(scenario, dataplane=dataplane, say=progress.step)
+    runs = [(scenario, one) for scenario in loaded for one in ([dataplane] if dataplanes is None else dataplanes)]
+    for number, (scenario, on) in enumerate(runs, 1):
+        name = scenario.scenario.name if dataplanes is None else f"{scenario.scenario.name} [{on}]"
+        progress.scenario_started(name, number, len(runs))
+        result = msgspec.structs.replace(run_one(scenario, dataplane=on, say=progress.step), name=name)
         progress.scenario_ended(result)
         results.append(result)
     return RunResult(
@@ -57,6 +69,7 @@ def run_all(
         user="root" if os.geteuid() == 0 else "unprivileged",
         command=command,
         scenarios=tuple(results),
+        left_out=dict(left_out or {}),
     )
 
 

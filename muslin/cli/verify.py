@@ -10,11 +10,13 @@ import click
 
 from muslin.cli import output
 
+ALL = "all"  # of --dataplane
+
 
 @click.command()
 @click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
 @click.option("--report", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Write the report there.")
-@click.option("--dataplane", help="Use this dataplane instead of the scenario's.")
+@click.option("--dataplane", help="Use this dataplane instead of the scenario's; `all`: one after the other.")
 @output.json_option
 def verify(scenarios: tuple[str, ...], folder: Path | None, dataplane: str | None, as_json: bool) -> int:
     """Bring up each scenario's cluster, apply, probe with real packets, compare with the oracle, tear down.
@@ -24,19 +26,28 @@ def verify(scenarios: tuple[str, ...], folder: Path | None, dataplane: str | Non
     \b
     muslin verify scenarios/default-deny.yaml
     muslin verify scenarios/ --report report
+    muslin verify scenarios/ --dataplane all
     """
     from emulator.dataplane import DATAPLANES
     from reports import terminal, write
+    from scenarios.dataplanes import sort_out
     from scenarios.load import find_scenarios
     from scenarios.run import run_all
 
-    if dataplane is not None:
+    dataplanes: list[str] | None = None
+    left_out: dict[str, str] = {}
+    if dataplane is not None and dataplane != ALL:
         output.require_known("--dataplane", dataplane, DATAPLANES)
     found = find_scenarios(scenarios)
+    if dataplane == ALL:
+        dataplanes, left_out = sort_out(DATAPLANES, say=output.progress)
+        output.end_progress()
     console = output.console(stderr=as_json)
     result = run_all(
         found,
-        dataplane=dataplane,
+        dataplane=None if dataplane == ALL else dataplane,
+        dataplanes=dataplanes,
+        left_out=left_out,
         progress=terminal.Progress(output.console(stderr=True)),
         command="muslin " + shlex.join(sys.argv[1:]),
     )

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from reports.grid import WRONG, Grid, grids, joined, mark
 from reports.junit import verdicts
 from reports.results import Check, RunResult, ScenarioResult, plural
+from reports.sides import sides, word
 
 _environment = Environment(
     loader=PackageLoader("reports", "html"),
@@ -47,6 +48,10 @@ def page(result: RunResult) -> str:
         mark=mark,
         plural=plural,
         verdicts=verdicts,
+        beside=sides(result),
+        word=word,
+        number={id(scenario): at for at, scenario in enumerate(result.scenarios, 1)},
+        id=id,
     )
 
 

@@ -177,3 +177,14 @@ def test_the_dataplane_can_be_chosen(run, rehearsal, monkeypatch):
     monkeypatch.setattr(rehearsal, "__init__", lambda self, **spec: (init(self, **spec), made.append(self))[0])
     result, _ = run(HEAD + PODS + "expect: [{oracle: {}}]\n", dataplane="another")
     assert made[0].dataplane == result.scenarios[0].dataplane == "another"
+
+
+def test_every_scenario_runs_on_each_of_several_dataplanes(run, rehearsal):
+    """With several dataplanes each scenario has a result per dataplane, named after it; the run keeps what it lacks."""
+    result, _ = run(HEAD + PODS + "expect: [{oracle: {}}]\n", dataplanes=["one", "two"], left_out={"three": "why"})
+    assert [(scenario.plain_name, scenario.dataplane) for scenario in result.scenarios] == [
+        ("a-lesson", "one"),
+        ("a-lesson", "two"),
+    ]
+    assert [scenario.name for scenario in result.scenarios] == ["a-lesson [one]", "a-lesson [two]"]
+    assert result.left_out == {"three": "why"}
