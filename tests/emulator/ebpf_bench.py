@@ -11,8 +11,9 @@ import subprocess
 
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.build import compiled
+from emulator.dataplane.ebpf.generations import Numbers
 from emulator.dataplane.ebpf.libbpf import Object, Ring, TestRun
-from emulator.dataplane.ebpf.tables import Numbers, Tables
+from emulator.dataplane.ebpf.tables import Tables
 from reference.packet import PORTED
 
 DEVICES = 16

@@ -13,12 +13,13 @@ from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.attach import HOST, WORKLOAD, Attachments
 from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.events import DropRing, Interfaces, PacketTrace, Traces
+from emulator.dataplane.ebpf.generations import FullError, Numbers
 from emulator.dataplane.ebpf.guard import Guard
 from emulator.dataplane.ebpf.hosts import WORKLOAD_PREFIX, guarded
 from emulator.dataplane.ebpf.layout import Event
 from emulator.dataplane.ebpf.libbpf import BpfError, Object
 from emulator.dataplane.ebpf.listing import listing
-from emulator.dataplane.ebpf.tables import FullError, Numbers, Tables
+from emulator.dataplane.ebpf.tables import Tables
 from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
 from reference.program.types import Match, NodeProgram
@@ -106,7 +107,8 @@ class EbpfDataplane:
 
     def _bring(self, program: NodeProgram) -> None:
         """Fill the idle generation; when a map is too small, go on with larger ones."""
-        grown = _sizes_for(program, self._sizes)
+        first = self._tables.programmed.program is None  # later ones grow when they must: to count takes its time
+        grown = _sizes_for(program, self._sizes) if first else self._sizes
         if self._spoilt or grown != self._sizes:
             self._renew(grown)
         while True:
