@@ -132,12 +132,14 @@ def _class_rows(crowd: _Crowd, way: Way, users: int, question: Question) -> Iter
 def _settle_by_hand(view: View, crowd: _Crowd, question: Question, rows: list[int]) -> None:
     """Pairs whose verdict is not simply both ends' policies: a pod and itself, and all with an end that is no pod.
 
-    Where there are host endpoints that is every pair, for they stand between pods too.
+    So are those with a workload outside every pool, which may see another source than the pod (NAT-1). Where there are
+    host endpoints that is every pair, for they stand between pods too.
     """
     own: dict[str, int] = {}  # by name: the destinations that are this very pod; "" for all that are none
     for place, party in enumerate(crowd.parties["destination"]):
         if party is not None:
-            own[_pod(party)] = own.get(_pod(party), 0) | 1 << place
+            name = "" if view.hosts.translates_to(party) else _pod(party)
+            own[name] = own.get(name, 0) | 1 << place
     for row, party in enumerate(crowd.parties["source"]):
         if party is None:
             continue

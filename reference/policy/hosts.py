@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from reference.packet import protocol_number
+from reference.policy.entities import Nets
 from reference.policy.ordering import OrderedTier, Policy, ordered_tiers
 from reference.policy.peers import Owner, Party, host_owner
 from reference.policy.question import Question
@@ -67,8 +68,8 @@ class Hosts:
         self._at: dict[tuple[str, str], tuple[Guard | None, Guard | None]] = {}
         self._ways: dict[tuple[Guard, Variant, SideName], Way | None] = {}
         pools = [pool.spec for pool in state.all(IPPool) if "LoadBalancer" not in pool.spec.allowed_uses]
-        self._pools = [ip_network(pool.cidr) for pool in pools]
-        self._translated = [ip_network(pool.cidr) for pool in pools if pool.nat_outgoing]
+        self._pools = Nets(tuple(pool.cidr for pool in pools))
+        self._translated = Nets(tuple(pool.cidr for pool in pools if pool.nat_outgoing))
 
     def __bool__(self) -> bool:
         return bool(self._guards)
@@ -208,11 +209,18 @@ class Hosts:
         )
 
     def seen_source(self, question: Question, node: str) -> Party:
-        """The source that a host sees of a pod's packet: natOutgoing gives it the node's address (NAT-1, RULE-17)."""
-        source, destination = ip_address(question.source.address), ip_address(question.destination.address)
-        leaves = any(source in pool for pool in self._translated) and not any(destination in p for p in self._pools)
+        """The source that another machine sees of a pod's packet, for itself or for a workload of its.
+
+        natOutgoing gives a packet to an address in no pool the node's address (NAT-1, RULE-17).
+        """
+        if not (self.translates_to(question.destination) and self._translated.contain(question.source)):
+            return question.source
         address = self.address(node, question.family)
-        return self._view.peers.at(address) if leaves and address else question.source
+        return self._view.peers.at(address) if address else question.source
+
+    def translates_to(self, destination: Party) -> bool:
+        """Report whether packets to an address may come to bear the address of the node they left."""
+        return self._translated.speak_of(destination.family) and not self._pools.contain(destination)
 
 
 def _policies(view: View) -> Iterator[Policy]:

@@ -129,12 +129,14 @@ class Journey:
         self._note_untracked(node, device or FABRIC)
         if not self._forwarded(node, device or FABRIC, "egress"):
             return False
+        if peer is None and (host is None or not self._hosts):
+            return True
+        seen = self._hosts.seen_source(self._question, node)
+        if seen is not self._question.source:
+            self._question = replace(self._question, source=seen)
         if peer is not None:
             return self._into_pod(peer, device or FABRIC)
-        if host is None or not self._hosts:
-            return True
-        self._question = replace(self._question, source=self._hosts.seen_source(self._question, node))
-        return self._received(host.name, FABRIC)
+        return host is None or self._received(host.name, FABRIC)
 
     def _to_own_node(self, pod: WorkloadEndpoint) -> bool:
         """HEP-12: no host endpoint is asked, whatever the action."""

@@ -134,9 +134,9 @@ class _Passage:
         return _TUNNEL[self._facts.family] if able else _FABRIC
 
     def _translate(self) -> None:
-        """NAT-1: what leaves for no pool takes the node's address; between pods nothing is translated."""
+        """NAT-1: what leaves for no pool takes the node's address, whoever it is for; between pools nothing does."""
         program = self._programs.get(self._source.machine)
-        if program is None or self._destination.endpoint is not None:
+        if program is None:
             return
         facts = self._facts
         sources, pools = _cover(program.nat_sources), _cover(program.pools)
