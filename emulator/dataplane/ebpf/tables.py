@@ -204,7 +204,7 @@ class Tables:
     # -- sets ------------------------------------------------------------------------------------------------------
 
     def _bring_sets(self, idle: Generation, program: NodeProgram) -> None:
-        if idle.program and idle.program.sets is program.sets:
+        if idle.program and idle.program.sets is program.sets and len(idle.sets) == len(program.sets):
             return
         other = self._generations[self.current].sets
         for id_ in [id_ for id_ in idle.sets if id_ not in program.sets]:
@@ -214,9 +214,25 @@ class Tables:
             before = idle.sets.get(id_)
             if before is wanted:
                 continue
-            had: frozenset[str] = before.members if before else frozenset()
-            self._change(wanted, wanted.members - had, had - wanted.members, other.get(id_))
             idle.sets[id_] = wanted
+            if before is None and id_ not in other:
+                self._introduce(wanted)
+                other[id_] = wanted
+                continue
+            had: frozenset[str] = before.members if before else frozenset()
+            added = wanted.members - had
+            only_grew = len(had) + len(added) == len(wanted.members)
+            gone: frozenset[str] = frozenset() if only_grew else had - wanted.members
+            self._change(wanted, added, gone, other.get(id_))
+
+    def _introduce(self, ipset: IPSet) -> None:
+        """A set that no generation has: both get it at once, for nothing that decides asks for it yet."""
+        number = layout.set_number(self._sets.of(ipset.id[:-1]), ipset.family)
+        self._write(number, dict.fromkeys(ipset.members, BOTH), [])
+        if ipset.kind == "nets":
+            count = sum(map(_is_net, ipset.members))
+            self._nets_in[number] = [count, count]
+            self._say_wide(number)
 
     def _change(self, ipset: IPSet, added: frozenset[str], gone: frozenset[str], other: IPSet | None) -> None:
         """Members come to and leave the idle generation; the deciding one keeps its own."""
