@@ -15,7 +15,6 @@ from emulator.dataplane.nftables.operations import (
     AddElements,
     AddRules,
     AddSet,
-    FlushChain,
     Operation,
     RemoveChain,
     RemoveSet,
@@ -32,7 +31,6 @@ def phases(operations: Sequence[Operation]) -> list[Sequence[Operation]]:
         return [operations]
     new_sets = {operation.spec for operation in operations if isinstance(operation, AddSet)}
     new_chains = {operation.chain.name for operation in operations if isinstance(operation, AddChain)}
-    gone = {operation.name for operation in operations if isinstance(operation, RemoveChain)}
     made: tuple[list[Operation], list[Operation], list[Operation]] = ([], [], [])
     for operation in operations:
         match operation:
@@ -40,10 +38,8 @@ def phases(operations: Sequence[Operation]) -> list[Sequence[Operation]]:
                 phase = 0
             case AddElements(spec, _):
                 phase = 0 if spec in new_sets else 1
-            case AddRules(chain):
-                phase = 0 if chain.name in new_chains else 1
-            case FlushChain(name):
-                phase = 2 if name in gone else 1
+            case AddRules(chain):  # those of a base chain decide at once: they come with the change itself
+                phase = 0 if chain.name in new_chains and chain.hook is None else 1
             case RemoveChain() | RemoveSet():
                 phase = 2
             case _:
