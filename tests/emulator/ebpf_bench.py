@@ -4,6 +4,7 @@ Every node has tables of its own; all share the interfaces of the calling thread
 but their indices matters.
 """
 
+import os
 import re
 import socket
 import struct
@@ -14,12 +15,27 @@ from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.generations import Numbers
 from emulator.dataplane.ebpf.libbpf import Object, Ring, TestRun
 from emulator.dataplane.ebpf.tables import Tables
+from reference.errors import EnvironmentLacksError
 from reference.packet import PORTED
 
 DEVICES = 16
 HOST_INTERFACES = ("eth0", "lo", "wireguard.cali", "wg-v6.cali")
 MANY = {"flows": 256, "fragments": 64, "code": 1 << 14, "counts": 1 << 14, "policies": 1 << 16, "wide": 1 << 18}
 FIN, SYN, RST, ACK = 1, 2, 4, 16
+
+
+def lacking():
+    """What this machine or user lacks to load eBPF programs; "" if nothing."""
+    if os.geteuid() != 0:
+        return "only root may load eBPF programs (CAP_BPF, CAP_NET_ADMIN)"
+    try:
+        compiled()
+    except EnvironmentLacksError as error:
+        return str(error)
+    return ""
+
+
+LACKING = lacking()
 
 
 def make_devices():

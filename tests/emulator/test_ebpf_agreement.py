@@ -1,6 +1,5 @@
 """The eBPF programs and the second reading of node programs: every packet, the same fate for the same reason."""
 
-import os
 import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -18,11 +17,11 @@ from reference.program.compile import Compiler
 from reference.program.interpret import decide
 
 sys.path.insert(0, str(Path(__file__).parent))
-from ebpf_bench import Bench, ip_packet, make_devices, same_words
+from ebpf_bench import LACKING, Bench, ip_packet, make_devices, same_words
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may load eBPF programs (CAP_BPF, CAP_NET_ADMIN)"),
+    pytest.mark.skipif(bool(LACKING), reason=LACKING),
 ]
 PACKETS = 40
 TRACKED = {(1, 8), (1, 13), (1, 15), (1, 17), (58, 128), (58, 139)}  # ICMP types that may begin a flow

@@ -1,6 +1,5 @@
 """The eBPF dataplane keeps what the nftables one is tested for: the same tests, with real packets."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -10,13 +9,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import test_nftables_live as suite
+from ebpf_bench import LACKING
 from nftables_lab import Lab, nets, policy, program, rule
 
 from reference.packet import Packet
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may load eBPF programs (CAP_BPF, CAP_NET_ADMIN)"),
+    pytest.mark.skipif(bool(LACKING), reason=LACKING),
 ]
 SHARED = [
     suite.test_every_kind_of_match_decides_real_packets,

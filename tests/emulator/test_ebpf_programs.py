@@ -1,6 +1,5 @@
 """The eBPF programs on crafted frames, with no network: connections, fragments, errors, guards, generations."""
 
-import os
 import struct
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from ebpf_bench import ACK, FIN, RST, SYN, Bench, ip_packet, make_devices, transport, with_header
+from ebpf_bench import ACK, FIN, LACKING, RST, SYN, Bench, ip_packet, make_devices, transport, with_header
 from nftables_lab import nets, policy, program, rule
 
 from emulator.dataplane.ebpf import layout
@@ -16,7 +15,7 @@ from reference.packet import Packet
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may load eBPF programs (CAP_BPF, CAP_NET_ADMIN)"),
+    pytest.mark.skipif(bool(LACKING), reason=LACKING),
 ]
 CLOSED = {"ingress": [("default", "deny", ["np:shop/no"])], "policies": [policy("np:shop/no")]}
 END = "deny by end of tier (ingress, tier default)"

@@ -1,6 +1,5 @@
 """No hole, no hiccup: the eBPF programs judge without pause while program after program is applied."""
 
-import os
 import random
 import sys
 import threading
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from ebpf_bench import Bench, ip_packet, make_devices
+from ebpf_bench import LACKING, Bench, ip_packet, make_devices
 from nftables_lab import nets, policy, program, rule
 
 from emulator.dataplane.ebpf import layout
@@ -17,7 +16,7 @@ from reference.packet import Packet
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may load eBPF programs (CAP_BPF, CAP_NET_ADMIN)"),
+    pytest.mark.skipif(bool(LACKING), reason=LACKING),
 ]
 UPDATES = 500
 OPEN = policy("np:shop/open", [rule("allow", 0)], [rule("allow", 0)])
