@@ -9,7 +9,7 @@ from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.iptables.base import HOOKS, dispatch_chains, static_chains
 from emulator.dataplane.iptables.commands import CommandError, Commands, Variant
 from emulator.dataplane.iptables.drift import said
-from emulator.dataplane.iptables.kernel import Kernel, SavedRule, parse, saved_chains, saved_rules
+from emulator.dataplane.iptables.kernel import SavedRule, parse, saved_chains, saved_rules
 from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, log_prefix
 from emulator.dataplane.iptables.parts import TABLES, Chain, chain_key
 from emulator.dataplane.iptables.plan import Plan, plan
@@ -23,6 +23,7 @@ from reference.program.types import NodeProgram
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 _OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+) ?')
+_VOLATILE = re.compile(r"^#.*\n| \[\d+:\d+\]$", re.MULTILINE)
 _TAG = re.compile(r"(--match-set cali[46])[01]")
 
 
@@ -42,6 +43,7 @@ class IptablesDataplane:
         self._variant: Variant = variant
         self._commands = Commands(variant)
         self._programmed: dict[Family, Programmed] = {}
+        self._undisturbed: dict[int, str] = {}  # what the save commands printed when all was as programmed
         self._refs: dict[str, RuleRef] = {}
         for family in FAMILIES:
             self._remember((*static_chains(family, "drop"), *dispatch_chains(())))
@@ -71,19 +73,31 @@ class IptablesDataplane:
         self._programmed = {}
 
     def drift(self) -> str:
-        """What in the kernel is not as programmed, in a line; "" if nothing is. Costs three save commands."""
+        """What in the kernel is not as programmed, in a line; "" if nothing is.
+
+        Costs the save commands; their output is only looked into when it is another one than last time.
+        """
         if not self._programmed:
             return ""
-        found = self._read()
-        return "; ".join(filter(None, (said(found[f].kernel, self._programmed[f].kernel) for f in FAMILIES)))
+        listed = self._listed()
+        if listed == self._undisturbed:
+            return ""
+        found = {family: parse(family, listed[family], listed[0]) for family in FAMILIES}
+        words = "; ".join(filter(None, (said(found[f], self._programmed[f].kernel) for f in FAMILIES)))
+        self._undisturbed = {} if words else listed
+        return words
+
+    def _listed(self) -> dict[int, str]:
+        """What the save commands print of each family, and under 0 all sets; without dates and counts."""
+        listed = {0: self._commands.save_sets()}
+        for family in FAMILIES:
+            listed[family] = _VOLATILE.sub("", self._commands.save(family))
+        return listed
 
     def _read(self) -> dict[Family, Programmed]:
         """What the kernel holds, as far as it is ours, with no notion of why."""
-        sets = self._commands.save_sets()
-        return {family: Programmed(kernel=self._kernel(family, sets)) for family in FAMILIES}
-
-    def _kernel(self, family: Family, sets: str) -> Kernel:
-        return parse(family, self._commands.save(family), sets)
+        listed = self._listed()
+        return {family: Programmed(kernel=parse(family, listed[family], listed[0])) for family in FAMILIES}
 
     def _send(self, program: NodeProgram, have: Mapping[Family, Programmed]) -> Applied:
         plans = {family: plan(have[family], program, family) for family in FAMILIES}
@@ -92,7 +106,7 @@ class IptablesDataplane:
         rules = {family: made.rules for family, made in plans.items() if made.rules}
         for made in plans.values():
             self._remember(made.rewritten)
-        self._programmed = {}  # unknown while commands are under way
+        self._programmed, self._undisturbed = {}, {}  # unknown while commands are under way
         if before and rules:
             self._commands.restore_sets(before)
             before = []
