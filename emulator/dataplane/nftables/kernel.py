@@ -10,6 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from immutables import Map
 
@@ -41,6 +42,7 @@ from reference.program.types import NodeProgram
 
 _ACCEPT_POLICY = 1
 _MOST_SAID = 5
+_COUNTER = text(1, expressions.COUNTER)
 Element = tuple[bytes, int, str]  # key, whether it ends an interval, chain to go to
 
 
@@ -194,19 +196,17 @@ def _are_equal(wanted: Sequence[Rule], there: Sequence[bytes]) -> bool:
 
 def _says(there: bytes, wanted: bytes) -> bool:
     """Report whether the kernel's expressions are the wanted ones, whatever has been counted."""
-    mine, theirs = _expressions(wanted), _expressions(there)
+    mine, theirs = list(each_attribute(wanted)), list(each_attribute(there))
     return len(mine) == len(theirs) and all(
-        name == other and (name == expressions.COUNTER or _covers(found, asked))
-        for (name, asked), (other, found) in zip(mine, theirs, strict=True)
+        found.startswith(_COUNTER) if asked.startswith(_COUNTER) else _is_expression(asked, found)
+        for (_, asked), (_, found) in zip(mine, theirs, strict=True)
     )
 
 
-def _expressions(encoded: bytes) -> list[tuple[str, bytes]]:
-    found = []
-    for _, one in each_attribute(encoded):
-        body = attributes(one)
-        found.append((string(body[1]), body.get(2, b"")))
-    return found
+@lru_cache(maxsize=1 << 16)
+def _is_expression(asked: bytes, found: bytes) -> bool:
+    mine, theirs = attributes(asked), attributes(found)
+    return mine[1] == theirs.get(1) and _covers(theirs.get(2, b""), mine.get(2, b""))
 
 
 def _covers(found: bytes, asked: bytes) -> bool:
