@@ -275,3 +275,23 @@ def half_way(dataplane):
 def test_no_hole_and_no_hiccup(sandboxed, dataplane):
     """New flows during 39 updates of rules and sets: what both sides of an update allow arrives, the rest never."""
     assert sandboxed(half_way, dataplane) == {"enough": True, "lost": 0, "let through": 0}
+
+
+def set_back(dataplane):
+    """Somebody puts back what was there before the last apply."""
+    from emulator.dataplane import DATAPLANES
+
+    lab, other = Lab(dataplane), DATAPLANES[dataplane]()
+    lab.apply(STAGES[0]())
+    said = [lab.dataplane.drift()]
+    lab.apply(end())
+    other.apply(STAGES[0]())
+    said.append(lab.dataplane.drift())
+    lab.dataplane.forget()
+    lab.apply(end())
+    return [bool(words) for words in (*said, lab.dataplane.drift())]
+
+
+def test_an_old_program_is_drift(sandboxed, dataplane):
+    """What was right before the last apply is not right after it."""
+    assert sandboxed(set_back, dataplane) == [False, True, False]
