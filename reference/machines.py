@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from ipaddress import ip_interface
 
-from reference import endpoints
+from reference import endpoints, seeds
 from reference import events as ev
 from reference.endpoints import EndpointPort
 from reference.errors import RefusedError
 from reference.ipam.assign import Allocator, Request
-from reference.ipam.ranges import number_of, range_of
 from reference.ipam.release import release_handle
 from reference.packet import protocol_number
 from reference.plan import Plan
-from reference.resources import IPPool, Node
+from reference.resources import Node
 from reference.resources.workload_endpoint import WorkloadEndpoint
 from reference.workloads import interface_name
 
@@ -82,13 +81,15 @@ def _check_place(plan: Plan, resource: WorkloadEndpoint, old: object) -> None:
 
 
 def _claim(plan: Plan, resource: WorkloadEndpoint, addresses: tuple[str, ...]) -> None:
-    """Have IPAM know the addresses that lie in its pools, so that nobody else gets them; others are the user's."""
-    pools = [pool for pool in plan.progress.resources.get("IPPool", {}).values() if isinstance(pool, IPPool)]
+    """Have IPAM know the addresses, so that nobody else gets them (IPAM-12).
+
+    They must lie in pools: traffic of pods to an address in no pool would be masqueraded (NAT-1), and policy by
+    selector would not know its source.
+    """
+    seeds.ensure_pools(plan)
     request = Request(resource.spec.node, resource.namespace, resource.spec.workload, _handle(resource), {})
     for address in addresses:
-        family, number = number_of(address)
-        if any(range_of(pool).holds(family, number) for pool in pools):
-            Allocator(plan).assign_address(request, address)
+        Allocator(plan).assign_address(request, address)
 
 
 def _handle(resource: WorkloadEndpoint) -> str:

@@ -60,7 +60,7 @@ def surroundings(choices: Choices) -> Cluster:
         *(service(choices, place) for place in choices.some(NAMESPACES, 0, 2)),
         *(endpoint_slice(choices, number) for number in range(choices.pick((0, 0, 1, 2)))),
         *(pod(choices, number, nodes, pinnable=own_pools) for number in range(choices.integer(2, 5))),
-        *([machine(choices, nodes or NODES[:1])] if choices.chance(25) else ()),
+        *([machine(choices, nodes or NODES[:1])] if own_pools and choices.chance(25) else ()),
     ]
 
 

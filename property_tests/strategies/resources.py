@@ -32,6 +32,7 @@ from reference.resources.calico import IPPoolSpec, NetworkSetSpec
 from reference.resources.kubernetes import Container, ContainerPort, NodeAddress, NodeStatus, PodSpec
 from reference.resources.workload_endpoint import WorkloadEndpointPort, WorkloadEndpointSpec
 
+MACHINE_ORDINAL = 216
 PINNED_ORDINALS = range(200, 216)  # automatic assignment starts at 0 and does not get this far
 _PORT_NUMBERS = (80, 8080, 81, 65535)
 
@@ -84,7 +85,7 @@ def pod(choices: Choices, number: int, nodes: tuple[str, ...], *, pinnable: bool
 
 
 def machine(choices: Choices, nodes: tuple[str, ...]) -> WorkloadEndpoint:
-    """A workload that is no pod, in no pool: in one family or both, with ports named like those of pods."""
+    """A workload that is no pod: in one family or both, with ports named like those of pods."""
     families: tuple[Family, ...] = choices.pick(((4, 6), (4,), (6,)))
     place = choices.pick(NAMESPACES)
     return WorkloadEndpoint(
@@ -93,7 +94,7 @@ def machine(choices: Choices, nodes: tuple[str, ...]) -> WorkloadEndpoint:
             orchestrator="libvirt",
             workload="vm",
             node=choices.pick(nodes),
-            ip_networks=tuple("10.65.0.7/32" if family == 4 else "fd00:65::7/128" for family in families),
+            ip_networks=tuple(pod_address(family, MACHINE_ORDINAL) for family in families),
             profiles=choices.pick(((f"kns.{place}",), ())),
             ports=tuple(
                 WorkloadEndpointPort(name=name, protocol="TCP", port=choices.pick(_PORT_NUMBERS))

@@ -24,7 +24,7 @@ VM = {
         "orchestrator": "libvirt",
         "workload": "legacy",
         "node": "node-1",
-        "ipNetworks": ["10.65.0.7/32", "fd00:65::7/128"],
+        "ipNetworks": ["10.244.200.7/32", "fd00:10:244:c8::7/128"],
         "profiles": ["kns.shop"],
         "ports": [{"name": "http", "protocol": "TCP", "port": 8080}],
     },
@@ -119,7 +119,7 @@ def test_kubernetes_policy_never_sees_it():
     state = load_state(SHOP, VM, kubernetes(ingress=[{"from": [{"podSelector": {}}]}]))
     assert both(state, "shop/web", "shop/legacy", 80)
     assert not both(state, "shop/legacy", "shop/web", 80)
-    block = {"ipBlock": {"cidr": "10.65.0.0/24"}}
+    block = {"ipBlock": {"cidr": "10.244.200.0/24"}}
     assert both(load_state(SHOP, VM, kubernetes(ingress=[{"from": [block]}])), "shop/legacy", "shop/web", 80)
 
 
@@ -145,13 +145,18 @@ def test_without_profile_nothing_reaches_it():
 
 def test_its_addresses_are_its_own():
     """An address in a pool is taken in IPAM, so that no pod gets it, and given back with it (IPAM-12, IPAM-13)."""
-    inside = vm(ipNetworks=["10.244.3.3/32"])
-    state = load_state(SHOP, inside)
+    state = load_state(SHOP, VM)
     held = [a.handle for block in state.blocks.values() for a in block.allocations.values() if "libvirt" in a.handle]
-    assert held == ["libvirt.shop.legacy"]
-    after = commands.delete(state, [load(inside).resources[0].key], now=0.0).state
+    assert held == ["libvirt.shop.legacy"] * 2
+    after = commands.delete(state, [load(VM).resources[0].key], now=0.0).state
     assert ("shop", "legacy") not in after.endpoints
     assert "libvirt.shop.legacy" not in after.handles
+
+
+def test_an_address_in_no_pool_is_refused():
+    """Traffic to it would be masqueraded (NAT-1), and policy by selector would not know its source."""
+    with pytest.raises(RefusedError, match=r"address 10\.65\.0\.7 is in no IPPool"):
+        load_state(SHOP, vm(ipNetworks=["10.65.0.7/32"]))
 
 
 def test_names_are_not_shared():
