@@ -48,7 +48,7 @@ def test_replay_gives_the_same_state_and_programs(history):
     answer = json.loads(out)
     assert answer["state"] == state
     assert programs
-    assert {name: answer["programs"][name] for name in programs} == programs  # hosts outside that nobody guards run none
+    assert {name: answer["programs"][name] for name in programs} == programs  # unguarded hosts outside run none
     assert answer["verified"] is True
 
 
