@@ -8,6 +8,7 @@ from emulator.dataplane.contract import Drop, RuleRef
 from emulator.explanation import Explanation
 from emulator.probe.types import Outcome
 from emulator.wire_report import WireReport
+from encryption.keys import PrivateKey
 from reference import commands, policy
 from reference.naming import packet_between
 from topologies import TOPOLOGIES, hosts
@@ -37,6 +38,9 @@ class Rehearsal:
         say("rehearsing")
         if self.lacks:
             raise self.lacks
+        if self.encryption:
+            keys = {host.name: PrivateKey.generate().public for host in self.state.hosts.values() if host.is_node}
+            self.state = commands.enable_encryption(self.state, self.encryption, keys, now=0).state
 
     def close(self):
         """Remember that it was taken down."""
