@@ -29,6 +29,7 @@ from reference.state import State
 
 T = TypeVar("T")
 LOOK = 0.4  # seconds between two looks for drift, so that it is found and repaired within one
+REST = 4  # times as long as a look took is waited before the next: looking never is all a node does
 
 
 class HostAgent:
@@ -69,10 +70,13 @@ class HostAgent:
         """Look for drift from now on, in a thread of its own; repair it, and report (machine, what was wrong)."""
 
         def look() -> None:
+            took = 0.0
             while True:
-                time.sleep(LOOK)
+                time.sleep(max(LOOK, REST * took))
+                began = time.monotonic()
                 if found := self._worker.call(self._mend):
                     report(self.name, found)
+                took = time.monotonic() - began
 
         threading.Thread(target=look, name=f"watch {self.name}", daemon=True).start()
 
