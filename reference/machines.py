@@ -12,10 +12,11 @@ from reference import events as ev
 from reference.endpoints import EndpointPort
 from reference.errors import RefusedError
 from reference.ipam.assign import Allocator, Request
+from reference.ipam.ranges import number_of, range_of
 from reference.ipam.release import release_handle
 from reference.packet import protocol_number
 from reference.plan import Plan
-from reference.resources import Node
+from reference.resources import IPPool, Node
 from reference.resources.workload_endpoint import WorkloadEndpoint
 from reference.workloads import interface_name
 
@@ -81,15 +82,16 @@ def _check_place(plan: Plan, resource: WorkloadEndpoint, old: object) -> None:
 
 
 def _claim(plan: Plan, resource: WorkloadEndpoint, addresses: tuple[str, ...]) -> None:
-    """Have IPAM know the addresses, so that nobody else gets them (IPAM-12).
+    """Have IPAM know the addresses that lie in pools, so that nobody else gets them (IPAM-12).
 
-    They must lie in pools: traffic of pods to an address in no pool would be masqueraded (NAT-1), and policy by
-    selector would not know its source.
+    Others are the user's own; what pods of a natOutgoing pool send there is masqueraded (NAT-1).
     """
     seeds.ensure_pools(plan)
+    pools = [pool for pool in plan.progress.resources["IPPool"].values() if isinstance(pool, IPPool)]
     request = Request(resource.spec.node, resource.namespace, resource.spec.workload, _handle(resource), {})
     for address in addresses:
-        Allocator(plan).assign_address(request, address)
+        if any(range_of(pool).holds(*number_of(address)) for pool in pools):
+            Allocator(plan).assign_address(request, address)
 
 
 def _handle(resource: WorkloadEndpoint) -> str:

@@ -32,6 +32,7 @@ from reference.resources.calico import IPPoolSpec, NetworkSetSpec
 from reference.resources.kubernetes import Container, ContainerPort, NodeAddress, NodeStatus, PodSpec
 from reference.resources.workload_endpoint import WorkloadEndpointPort, WorkloadEndpointSpec
 
+OUTSIDE_POOLS: dict[Family, str] = {4: "10.65.0.7/32", 6: "fd00:65::7/128"}
 MACHINE_ORDINAL = 216
 PINNED_ORDINALS = range(200, 216)  # automatic assignment starts at 0 and does not get this far
 _PORT_NUMBERS = (80, 8080, 81, 65535)
@@ -88,13 +89,16 @@ def machine(choices: Choices, nodes: tuple[str, ...]) -> WorkloadEndpoint:
     """A workload that is no pod: in one family or both, with ports named like those of pods."""
     families: tuple[Family, ...] = choices.pick(((4, 6), (4,), (6,)))
     place = choices.pick(NAMESPACES)
+    in_pool = choices.chance(70)
     return WorkloadEndpoint(
         metadata=Metadata(name="vm", namespace=place, labels=labels(choices, POD_LABELS)),
         spec=WorkloadEndpointSpec(
             orchestrator="libvirt",
             workload="vm",
             node=choices.pick(nodes),
-            ip_networks=tuple(pod_address(family, MACHINE_ORDINAL) for family in families),
+            ip_networks=tuple(
+                pod_address(family, MACHINE_ORDINAL) if in_pool else OUTSIDE_POOLS[family] for family in families
+            ),
             profiles=choices.pick(((f"kns.{place}",), ())),
             ports=tuple(
                 WorkloadEndpointPort(name=name, protocol="TCP", port=choices.pick(_PORT_NUMBERS))

@@ -29,9 +29,16 @@ def calico(kind: str, name: str, spec: dict[str, Any], **metadata: object) -> di
     return {"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": {"name": name, **metadata}, "spec": spec}
 
 
-def hep(name: str, node: str, interface: str = "eth0", labels: dict[str, str] | None = None, **spec: object) -> dict[str, Any]:
+def hep(
+    name: str, node: str, interface: str = "eth0", labels: dict[str, str] | None = None, **spec: object
+) -> dict[str, Any]:
     """A manifest."""
-    return calico("HostEndpoint", name, {"node": node, **({"interfaceName": interface} if interface else {}), **spec}, labels=labels or {"host": node})
+    return calico(
+        "HostEndpoint",
+        name,
+        {"node": node, **({"interfaceName": interface} if interface else {}), **spec},
+        labels=labels or {"host": node},
+    )
 
 
 def policy(name: str, selector: str, **spec: object) -> dict[str, Any]:
@@ -45,9 +52,28 @@ def felix(name: str = "default", **spec: object) -> dict[str, Any]:
 
 
 BASE: list[dict[str, Any]] = [
-    *({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": [{"type": "InternalIP", "address": a} for a in addresses]}} for name, addresses in NODES.items()),
-    *({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i"}]}} for name, node in PODS.items()),
-    *(hep(f"map-{name}", name, interface="none0", expectedIPs=addresses, labels={"map": name}) for name, addresses in OUTSIDE.items()),  # puts the host on the map, guards nothing
+    *(
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name},
+            "status": {"addresses": [{"type": "InternalIP", "address": a} for a in addresses]},
+        }
+        for name, addresses in NODES.items()
+    ),
+    *(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i"}]},
+        }
+        for name, node in PODS.items()
+    ),
+    *(
+        hep(f"map-{name}", name, interface="none0", expectedIPs=addresses, labels={"map": name})
+        for name, addresses in OUTSIDE.items()
+    ),  # puts the host on the map, guards nothing
 ]
 ALLOW, DENY = {"action": "Allow"}, {"action": "Deny"}
 DEFAULT_ALLOW = ["projectcalico-default-allow"]
@@ -183,7 +209,9 @@ def test_hosts(number: int) -> None:
     packet = packet_between(state, source, destination, "TCP", port)
     verdict = evaluate(state, packet)
     decision = decide(Compiler().compile(state), state, packet)
-    assert (expected, expected, expected) == (verdict.allowed, allowed(state, packet), decision.allowed), verdict.explain()
+    assert (expected, expected, expected) == (verdict.allowed, allowed(state, packet), decision.allowed), (
+        verdict.explain()
+    )
 
 
 def test_answers_of_failsafe_ports_pass_untracked_policy() -> None:
@@ -192,19 +220,35 @@ def test_answers_of_failsafe_ports_pass_untracked_policy() -> None:
     state = load_state(*BASE, hep("h", "internet", profiles=DEFAULT_ALLOW), deny)
     programs = Compiler().compile(state)
     found = {}
-    for source, destination, source_port in (("office", "internet", 2379), ("office", "internet", 22), ("internet", "office", 22), ("internet", "office", 2380)):
+    for source, destination, source_port in (
+        ("office", "internet", 2379),
+        ("office", "internet", 22),
+        ("internet", "office", 22),
+        ("internet", "office", 2380),
+    ):
         packet = packet_between(state, source, destination, "TCP", 40000, source_port=source_port)
         found[source, source_port] = (allowed(state, packet), decide(programs, state, packet).allowed)
-    assert found == {("office", 2379): (True, True), ("office", 22): (False, False), ("internet", 22): (True, True), ("internet", 2380): (True, True)}
+    assert found == {
+        ("office", 2379): (True, True),
+        ("office", 22): (False, False),
+        ("internet", 22): (True, True),
+        ("internet", 2380): (True, True),
+    }
 
 
-@pytest.mark.parametrize(("icmp_type", "expected"), [(128, False), (130, True), (133, True), (134, False), (135, True), (136, True), (137, False)])
+@pytest.mark.parametrize(
+    ("icmp_type", "expected"),
+    [(128, False), (130, True), (133, True), (134, False), (135, True), (136, True), (137, False)],
+)
 def test_the_link_is_kept_up(icmp_type: int, expected: bool) -> None:
     """HEP-12: multicast listeners' and neighbours' messages pass before policy, to hosts and from pods to their node."""
     state = load_state(*BASE, N1)
     for source, destination in (("office", "n1"), ("n1", "office"), ("a", "n1")):
         packet = packet_between(state, source, destination, "ICMPv6", icmp_type=icmp_type)
-        assert (allowed(state, packet), decide(Compiler().compile(state), state, packet).allowed) == (expected, expected)
+        assert (allowed(state, packet), decide(Compiler().compile(state), state, packet).allowed) == (
+            expected,
+            expected,
+        )
 
 
 def test_wireguard_is_never_closed() -> None:
@@ -222,10 +266,15 @@ def test_wireguard_is_never_closed() -> None:
 def test_encrypted_pods_pass_the_tunnel_not_eth0() -> None:
     """WG-8: pods' traffic between encrypting nodes uses a device of its own, which an endpoint of eth0 does not guard."""
     plain = load_state(*BASE, OPEN1, NO_FORWARD_IN)
-    encrypted = commands.enable_encryption(plain, "wireguard", {name: ("A" if name == "n1" else "B") * 43 + "=" for name in NODES}, now=0.0).state
+    encrypted = commands.enable_encryption(
+        plain, "wireguard", {name: ("A" if name == "n1" else "B") * 43 + "=" for name in NODES}, now=0.0
+    ).state
     for state, expected in ((plain, False), (encrypted, True)):
         packet = packet_between(state, "c", "a", "TCP", 80)
-        assert (allowed(state, packet), decide(Compiler().compile(state), state, packet).allowed) == (expected, expected)
+        assert (allowed(state, packet), decide(Compiler().compile(state), state, packet).allowed) == (
+            expected,
+            expected,
+        )
 
 
 def test_the_trace_names_every_list_in_order() -> None:
@@ -279,7 +328,14 @@ def test_only_guarded_machines_have_host_programs() -> None:
 
 def test_programs_follow_host_endpoints() -> None:
     """What an incremental compiler makes of a changed host endpoint is what a new one makes."""
-    steps: list[list[dict[str, Any]]] = [[N1], [IN80], [OPEN_ALL1], [NO_FORWARD_IN], [felix(failsafeInboundHostPorts="none")], [hep("h", "internet")]]
+    steps: list[list[dict[str, Any]]] = [
+        [N1],
+        [IN80],
+        [OPEN_ALL1],
+        [NO_FORWARD_IN],
+        [felix(failsafeInboundHostPorts="none")],
+        [hep("h", "internet")],
+    ]
     compiler = Compiler()
     state = load_state(*BASE)
     compiler.compile(state)
@@ -288,7 +344,10 @@ def test_programs_follow_host_endpoints() -> None:
         assert compiler.compile(state) == Compiler().compile(state)
     gone = commands.delete(state, list(state.resources["HostEndpoint"]), now=0.0).state
     assert compiler.compile(gone) == Compiler().compile(gone)
-    assert not any(program.host_endpoints or (program.walks and not program.endpoints) for program in compiler.compile(gone).values())
+    assert not any(
+        program.host_endpoints or (program.walks and not program.endpoints)
+        for program in compiler.compile(gone).values()
+    )
 
 
 @pytest.mark.parametrize(
@@ -300,7 +359,9 @@ def test_programs_follow_host_endpoints() -> None:
         ({"types": ["Ingress"], "ingress": [ALLOW]}, "office", "n1", True),
     ],
 )
-def test_answers_are_not_implied_without_tracking(spec: dict[str, Any], source: str, destination: str, implied: bool) -> None:
+def test_answers_are_not_implied_without_tracking(
+    spec: dict[str, Any], source: str, destination: str, implied: bool
+) -> None:
     """HEP-4: where untracked policy stands on the way, in whatever direction, a verdict says that answers need a rule."""
     state = load_state(*BASE, hep("h", "internet", profiles=DEFAULT_ALLOW), policy("p", "has(host)", **spec, **EARLY))
     verdict = evaluate(state, packet_between(state, source, destination))

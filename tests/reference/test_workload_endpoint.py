@@ -153,10 +153,14 @@ def test_its_addresses_are_its_own():
     assert "libvirt.shop.legacy" not in after.handles
 
 
-def test_an_address_in_no_pool_is_refused():
-    """Traffic to it would be masqueraded (NAT-1), and policy by selector would not know its source."""
-    with pytest.raises(RefusedError, match=r"address 10\.65\.0\.7 is in no IPPool"):
-        load_state(SHOP, vm(ipNetworks=["10.65.0.7/32"]))
+def test_an_address_in_no_pool_sees_the_node():
+    """Pods of a natOutgoing pool come to it from another node masqueraded, and their labels are lost (NAT-1)."""
+    rules = [{"action": "Deny", "source": {"selector": "app == 'web'"}}, {"action": "Allow"}]
+    by_label = calico(selector="app == 'legacy'", ingress=rules)
+    assert not both(load_state(SHOP, vm(node="node-2"), by_label), "shop/web", "shop/legacy", 80)
+    outside = load_state(SHOP, vm(node="node-2", ipNetworks=["10.65.0.7/32"]), by_label)
+    assert both(outside, "shop/web", "shop/legacy", 80)
+    assert not any("libvirt" in handle for handle in outside.handles)
 
 
 def test_names_are_not_shared():
