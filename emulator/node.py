@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from emulator.dataplane import DATAPLANES
-from emulator.dataplane.contract import Counter, Dataplane, DropSource, RuleRef, TraceStep
+from emulator.dataplane.contract import Counter, Dataplane, DropSource, RuleRef, TraceStep, Tracing
 from emulator.namespaces import NetworkNamespace, Worker
 from emulator.pods import PodNetwork
 from emulator.routes import RouteTable
@@ -46,6 +46,7 @@ class HostAgent:
         self.enforced = 0  # the sequence number this machine has acknowledged
         self._program: NodeProgram | None = None  # what the kernel was last made to be
         self._trouble = ""
+        self._traces = 0  # under way
         self._worker = Worker(namespace, name=f"{'node' if host.is_node else 'host'} {host.name}")
         self._worker.call(self._settle_in)
         self._dataplane: Dataplane = self._worker.call(DATAPLANES[dataplane])
@@ -82,6 +83,8 @@ class HostAgent:
 
     def _mend(self) -> str:
         """Compare the kernel with what was programmed; where somebody changed it, program it again."""
+        if self._traces:  # a trace may put rules of its own before everything else
+            return ""
         try:
             found = self._dataplane.drift()
             if found and self._program is not None:
@@ -102,11 +105,20 @@ class HostAgent:
     @contextmanager
     def tracing(self, packet: Packet) -> Iterator[Callable[[], list[TraceStep]]]:
         """Trace packets like this one while the block runs; what is given reads the steps seen so far."""
-        tracer = self._worker.call(self._dataplane.trace, self.name, packet)
+        tracer = self._worker.call(self._begin_trace, packet)
         try:
             yield lambda: self._worker.call(tracer.steps)
         finally:
-            self._worker.call(tracer.close)
+            self._worker.call(self._end_trace, tracer)
+
+    def _begin_trace(self, packet: Packet) -> Tracing:
+        tracer = self._dataplane.trace(self.name, packet)
+        self._traces += 1
+        return tracer
+
+    def _end_trace(self, tracer: Tracing) -> None:
+        self._traces -= 1
+        tracer.close()
 
 
 class NodeAgent(HostAgent):

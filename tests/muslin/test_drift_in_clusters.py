@@ -57,3 +57,14 @@ def test_drift_is_repaired_within_a_second_and_noted(tmp_path, dataplane):
         assert verify_programs(cluster.log) == []
     shown = CliRunner().invoke(log_command, [str(log), "--observations"])
     assert f"drift {notice.text}" in shown.output
+
+
+@pytest.mark.parametrize("name", ["nftables", "iptables"])
+def test_a_trace_is_no_drift(name):
+    """Tracing a packet puts rules into the kernel for a while; nobody takes that for damage."""
+    with muslin.Cluster(nodes=1, dataplane=name) as cluster:
+        cluster.apply([{**POD, "metadata": {"name": one, "namespace": "default"}} for one in ("a", "b")])
+        began = time.monotonic()
+        while time.monotonic() < began + 1.5:
+            assert cluster.explain("default/a", "default/b").steps
+        assert cluster.call("status")["drift"] == {}
