@@ -13,6 +13,7 @@ from emulator.cluster import RunningCluster
 from emulator.dataplane.contract import Counter, RuleRef
 from emulator.execute import execute
 from emulator.explain import explain
+from emulator.pools import unencapsulated
 from emulator.probe.capture import Frame
 from emulator.probe.packets import send
 from emulator.probe.types import Probe
@@ -126,12 +127,13 @@ def _status(call: Call, _: Nothing) -> dict[str, Any]:
     }
 
 
-def _changed(call: Call, decision: Decision) -> dict[str, Any]:
-    return {"seq": call.cluster.state.seq, "outcomes": [str(outcome) for outcome in decision.outcomes]}
+def _changed(call: Call, decision: Decision, remarks: tuple[str, ...] = ()) -> dict[str, Any]:
+    lines = [str(outcome) for outcome in decision.outcomes]
+    return {"seq": call.cluster.state.seq, "outcomes": [*lines, *remarks]}
 
 
 def _apply(call: Call, params: Resources) -> dict[str, Any]:
-    return _changed(call, call.cluster.apply(params.resources))
+    return _changed(call, call.cluster.apply(params.resources), tuple(unencapsulated(params.resources)))
 
 
 def _delete(call: Call, params: Keys) -> dict[str, Any]:

@@ -178,6 +178,20 @@ def test_a_failed_node_is_cut_off_and_comes_back():
         assert cluster.probe("default/first", "default/second").allowed
 
 
+def test_encapsulation_is_said_not_to_be_emulated(shop):
+    """A pool that asks for an overlay is taken, and the answer says that its traffic is routed without."""
+    pool = {
+        "apiVersion": "projectcalico.org/v3",
+        "kind": "IPPool",
+        "metadata": {"name": "overlay"},
+        "spec": {"cidr": "10.99.0.0/16", "vxlanMode": "Always"},
+    }
+    created, note = shop.apply(pool)
+    assert created == "IPPool overlay created"
+    assert "vxlanMode Always is not emulated" in note
+    shop.delete(pool)
+
+
 def test_many_clusters_run_side_by_side():
     """Two clusters with the same addresses do not meet."""
     with muslin.Cluster(nodes=1) as one, muslin.Cluster(nodes=1) as other:
