@@ -13,4 +13,4 @@ def unencapsulated(resources: Iterable[AnyResource]) -> Iterator[str]:
         if isinstance(resource, IPPool):
             for field, mode in (("ipipMode", resource.spec.ipip_mode), ("vxlanMode", resource.spec.vxlan_mode)):
                 if mode != "Never":
-                    yield f"note: IPPool {resource.name}: {field} {mode} is not emulated; its traffic is routed without it"
+                    yield f"note: IPPool {resource.name}: {field} {mode} is not emulated; traffic is routed without it"
