@@ -17,7 +17,11 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may load eBPF 
 
 # dataplane, what somebody does, what is said about it
 DAMAGE = [
-    ("nftables", "nft delete rule inet muslin pi-np.shop/base handle {handle}", "chain pi-np.shop/base has other rules"),
+    (
+        "nftables",
+        "nft delete rule inet muslin pi-np.shop/base handle {handle}",
+        "chain pi-np.shop/base has other rules",
+    ),
     ("nftables", "nft insert rule inet muslin forward accept", "chain forward has other rules"),
     ("nftables", "nft flush chain inet muslin dispatch-to-workload", "chain dispatch-to-workload has other rules"),
     ("nftables", "nft flush set inet muslin s-nclients4", "set s-nclients4 (nets4) has other members"),
@@ -37,7 +41,6 @@ DAMAGE = [
     pytest.param("ebpf", "nft flush chain inet muslin_ebpf nat_outgoing", "table inet muslin_ebpf", marks=AS_ROOT),
     pytest.param("ebpf", "nft delete table inet muslin_ebpf", "table inet muslin_ebpf", marks=AS_ROOT),
 ]
-
 
 
 def damaged(dataplane, command):
