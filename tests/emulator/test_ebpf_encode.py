@@ -143,7 +143,10 @@ def test_failsafe_ports_are_left_alone_by_peer_and_way():
 
 
 def test_lists_of_an_interface():
-    """HEP-4, HEP-11: `*` has no untracked lists, and of pods' interfaces it has only what is early or forwarded."""
+    """HEP-4, HEP-11: `*` has no untracked lists, and of pods' interfaces it has only what is early or forwarded.
+
+    Trap 29 (BPF-8): doNotTrack has a list of the programs' own both ways; nothing of it is left to iptables.
+    """
     names = ("untracked_ingress", "untracked_egress", "pre_dnat", "forward_ingress", "forward_egress")
     own = HostEndpointProgram(name="o", interface="eth0", ingress="in", egress="out", **{name: name for name in names})
     every = msgspec.structs.replace(own, name="e", interface="*", pre_dnat="every_pre_dnat")

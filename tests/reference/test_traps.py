@@ -38,6 +38,7 @@ class Trap:
 
 _SERVICES = "tests/reference/test_services.py::test_services"
 _IPAM = "tests/reference/test_ipam.py::"
+_REFUSED = "tests/emulator/test_build.py::test_dataplanes_that_would_leave_rules_out_are_refused"
 _CLUSTER = "tests/reference/test_cluster_policies.py::"
 
 TRAPS: dict[int, Trap] = {
@@ -74,12 +75,14 @@ TRAPS: dict[int, Trap] = {
     ),
     20: Trap("requested pools ignore selectors", ("IPAM-4",), (f"{_IPAM}test_named_pool_ignores_selectors_and_mode",)),
     21: Trap("disabled pools suppress SNAT", ("NAT-1",), ("test_disabled_pool_still_suppresses_snat",)),
-    22: Trap("Felix owns IPIP routes", ("2h.1",), not_yet="no encapsulation: the fabric routes pod addresses itself"),
+    22: Trap(
+        "Felix owns IPIP routes", ("2h.1",), ("tests/emulator/test_build.py::test_overlays_are_said_not_to_be_there",)
+    ),
     23: Trap(
         "a peer without WireGuard", ("WG-5",),
         ("tests/encryption/test_peers.py::test_what_is_not_encrypted_is_thrown_back_to_the_main_table",),
     ),
-    24: Trap("L7 prefixes", ("L7-4", "L7-5"), not_yet="no L7 proxy: http is validated and not enforced (RULE-15)"),
+    24: Trap("L7 prefixes", ("L7-4", "L7-5"), ("test_http_paths_are_checked_and_never_judged",)),
     25: Trap("http is ignored at L4", ("RULE-15", "L7-9"), ("test_http_is_ignored_at_l4",)),
     26: Trap(
         "end-of-tier of the two traces", ("FL-6",),
@@ -88,9 +91,12 @@ TRAPS: dict[int, Trap] = {
             "tests/reference/test_preview.py::test_replacing_differs_from_the_pending_walk",
         ),
     ),
-    27: Trap("Windows drops Deny rules", ("WIN-2",), not_yet="no HNS dataplane"),
-    28: Trap("VPP has no tiers", ("1.5", "3.5"), not_yet="no VPP dataplane"),
-    29: Trap("eBPF: doNotTrack egress", ("BPF-8",), not_yet="belongs to the tests of the eBPF dataplane"),
+    27: Trap("Windows drops Deny rules", ("WIN-2",), (_REFUSED,)),
+    28: Trap("VPP has no tiers", ("1.5", "3.5"), (_REFUSED,)),
+    29: Trap(
+        "eBPF: doNotTrack egress", ("BPF-8",),
+        ("tests/emulator/test_ebpf_encode.py::test_lists_of_an_interface",),
+    ),
     30: Trap("domains", ("2k",), ("test_domains_are_refused",)),
 }  # fmt: skip
 
@@ -368,6 +374,17 @@ def test_http_is_ignored_at_l4() -> None:
     assert passes(state, WEB, DB)
     assert not passes(state, WEB, DB, "53/UDP")
     assert [finding.id for finding in lint(state)] == ["MUS406"]
+
+
+def test_http_paths_are_checked_and_never_judged() -> None:
+    """Trap 24 (L7-4, L7-5): a path that could not be normalised is refused; where a prefix ends decides nothing."""
+    rule = "action: Allow, protocol: TCP, http: {{paths: [{{prefix: '{}'}}]}}"
+    for path in ("api", "/api?x=1", "/api#x", "/a b"):
+        with pytest.raises(ManifestError, match="path"):
+            cluster(calico("NetworkPolicy", "p", f"selector: app == 'db', ingress: [{{{rule.format(path)}}}]"))
+    for path in ("/api", "/apix", "/"):
+        state = cluster(calico("NetworkPolicy", "p", f"selector: app == 'db', ingress: [{{{rule.format(path)}}}]"))
+        assert passes(state, WEB, DB)
 
 
 def test_domains_are_refused() -> None:
