@@ -174,9 +174,18 @@ class Outstanding:
             candidates = table.get(key)
             if candidates:
                 owners_first = sorted(candidates, key=lambda a: (a.drop is not None, own_key(a.packet) != key))
-                owners_first[0].dropped(drop, reply=reply)
+                owners_first[0].dropped(drop, reply=reply or _is_refusal(owners_first[0], drop))
                 return owners_first[0]
         return None
+
+
+def _is_refusal(attempt: Attempt, drop: Drop) -> bool:
+    """Report whether a drop is of the node's own word to an answer that it took for its own.
+
+    A pod's packet bears the node's address only once every list of the way out is behind it (NAT-1). What the node
+    sends under that address is a reset: the answer came untracked, and never found its way back to the pod (HEP-4).
+    """
+    return drop.rule.direction == "egress" and drop.packet.source == attempt.alias != attempt.packet.source
 
 
 def template(packet: Packet) -> Packet:

@@ -168,3 +168,20 @@ def test_icmp_is_echo_unless_said_otherwise():
     assert reply_key(template(bare)) == (58, "fd00::2", "fd00::1", 129, 0)
     assert flow_key(template(other)) == (1, "10.0.0.1", "10.0.0.2", 13, 0)
     assert reply_key(template(other)) is None
+
+
+def test_what_a_node_says_to_an_untracked_answer_is_no_drop_of_the_probe():
+    """A reset the node sends under the address it lends means that the answer never found its pod (NAT-1, HEP-4)."""
+    lent = "172.30.1.11"
+    attempt = Attempt(0, PROBE, TCP, alias=lent)
+    outstanding = Outstanding()
+    outstanding.add(attempt)
+    masqueraded = Packet(
+        source=lent, destination=TCP.destination, protocol=6, source_port=TCP.source_port, destination_port=5432
+    )
+    refusal = RuleRef(tier="default", policy="gnp:p", direction="egress")
+    outstanding.dropped(Drop(node="node-1", rule=refusal, packet=masqueraded, interface=""))
+    assert attempt.weigh(3.0) == (
+        "denied",
+        "the answer was dropped on node-1: deny by end of tier (egress, tier default)",
+    )
