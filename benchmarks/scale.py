@@ -13,13 +13,14 @@ from pathlib import Path
 from benchmarks.clusters import LARGE, manifests, pod, policy
 from benchmarks.measure import Figure, Result
 from reference import commands
+from reference.canonical import decode, encode
 from reference.loading import load_state
 from reference.log import EventLog
 from reference.packet import Packet
 from reference.policy import allowed, evaluate
 from reference.program.compile import Compiler
 from reference.resources.manifests import load
-from reference.state import State, decode, encode
+from reference.state import State
 
 SIZE = 10_000
 PAIRS = 10_000

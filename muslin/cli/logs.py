@@ -106,9 +106,9 @@ def _moment(seconds: float) -> str:
 
 
 def _summary_of(log: EventLog, at: int | None) -> dict[str, Any]:
+    from reference.canonical import state_digest
     from reference.program.compile import Compiler
     from reference.program.types import digest
-    from reference.state import state_digest
 
     state = log.state(at)
     return {

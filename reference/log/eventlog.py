@@ -18,11 +18,12 @@ from types import TracebackType
 
 import msgspec
 
+from reference.canonical import decode, encode
 from reference.errors import EnvironmentLacksError, InvalidInputError, LogCorruptError, RefusedError
 from reference.events import Draft, Record
 from reference.log import rows, storage
 from reference.log.rows import GENESIS, Row, read_row, row_of
-from reference.state import Progress, State, decode, encode, fold
+from reference.state import Progress, State, fold
 
 SNAPSHOT_EVERY = 1000  # events at least between two snapshots; more where the state is large
 _EVENTS_A_THING = 2  # a snapshot of so many things is worth writing after twice as many events

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 import muslin
+from reference.canonical import state_digest
 from reference.log import EventLog
-from reference.state import state_digest
 
 pytestmark = pytest.mark.live
 SHOP = "scenarios/manifests/shop.yaml"

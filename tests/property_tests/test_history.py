@@ -9,10 +9,11 @@ from property_tests.properties.history import EXPANDERS, Expander, History, Step
 from property_tests.strategies.choices import Choices, Drawn
 from property_tests.strategies.clusters import Cluster, cluster, policies, surroundings
 from property_tests.worlds import built, new_world, pinned
+from reference.canonical import encode
 from reference.events import Record
 from reference.program.compile import Compiler
 from reference.resources import IPPool, Key, Namespace, Node
-from reference.state import encode, fold
+from reference.state import fold
 
 
 def keys(resources: Cluster) -> tuple[Key, ...]:

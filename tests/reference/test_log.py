@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from reference import commands
+from reference.canonical import state_digest
 from reference.endpoints import Host
 from reference.errors import EnvironmentLacksError, InvalidInputError, LogCorruptError, RefusedError
 from reference.events import Draft, NodeFailed, NodeRecovered, ResourceDeleted
@@ -18,7 +19,7 @@ from reference.log import EventLog, Notice, Observation, eventlog, rows, storage
 from reference.resources import Key, Pod
 from reference.resources.defaults import defaulted
 from reference.resources.metadata import Metadata
-from reference.state import State, fold, state_digest
+from reference.state import State, fold
 
 HOSTS = [Host(name=f"node-{n}", addresses=(f"172.30.1.{10 + n}",), subnet="lan", is_node=True) for n in (1, 2)]
 CREATED = commands.bootstrap("test", "single", "nftables", HOSTS, now=1.0).drafts

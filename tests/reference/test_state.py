@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from reference import commands
 from reference import events as ev
+from reference.canonical import decode, encode, state_digest
 from reference.endpoints import Host, WorkloadEndpoint
 from reference.ipam.blocks import Allocation
 from reference.resources import Namespace, NetworkSet, Pod, ServiceAccount
 from reference.resources.defaults import defaulted
 from reference.resources.metadata import Key, Metadata
-from reference.state import State, decode, encode, evolve, fold, state_digest
+from reference.state import State, evolve, fold
 
 HOSTS = [Host(name=f"node-{n}", addresses=(f"172.30.1.{10 + n}",), subnet="lan", is_node=True) for n in (1, 2)]
 BLOCK = "10.0.0.0/30"
