@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from reference.log.eventlog import EventLog, Notice, Observation
+from reference.log.eventlog import EventLog
+from reference.log.notes import Notice, Observation
 
 __all__ = ["EventLog", "Notice", "Observation"]

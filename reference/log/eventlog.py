@@ -9,51 +9,20 @@ An object serves one thread at a time, except that `observe` and `notice` may be
 
 from __future__ import annotations
 
-import hashlib
-import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-import msgspec
-
-from reference.canonical import decode, encode
 from reference.errors import EnvironmentLacksError, InvalidInputError, LogCorruptError, RefusedError
 from reference.events import Draft, Record
-from reference.log import rows, storage
+from reference.log import rows, snapshots, storage
+from reference.log.notes import Notes, Notice, Observation
 from reference.log.rows import GENESIS, Row, read_row, row_of
 from reference.state import Progress, State, fold
 
-SNAPSHOT_EVERY = 1000  # events at least between two snapshots; more where the state is large
-_EVENTS_A_THING = 2  # a snapshot of so many things is worth writing after twice as many events
 _CHUNK = 1024  # rows read at once, so that a slow reader never holds a lock
 _SELECT = "SELECT seq, time, kind, actor, cause, CAST(payload AS BLOB), hash FROM events"
-_KEEP = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)"
-_Snapshot = tuple[int, int, bytes, bytes, bytes]  # seq, format, hash, digest, state
 _INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
-
-
-class Observation(msgspec.Struct, frozen=True):
-    """That a node enforced, at some time, the program of a digest, compiled from the state at `seq`."""
-
-    node: str
-    seq: int
-    digest: str
-    time: float
-
-
-class Notice(msgspec.Struct, frozen=True):
-    """Something seen on a node that is neither a decision nor a program: `kind` "drift", what it was, and when.
-
-    `seq` is the last event at that time.
-    """
-
-    node: str
-    seq: int
-    kind: str
-    text: str
-    time: float
 
 
 class EventLog:
@@ -66,10 +35,9 @@ class EventLog:
         self.path = path
         self.readonly = readonly
         self._lock = lock
-        self._waiting: deque[Observation] = deque()
-        self._unwritten: deque[Notice] = deque()
         self._snapshot_at = 0
         self._database = storage.connect(path, writable=not readonly) if copy is None else storage.connect_copy(copy)
+        self._notes = Notes(self._database)
         self._formats = self._read_formats()
         self._state = State()
         self._hash = GENESIS  # of the row at self._state.seq
@@ -195,9 +163,8 @@ class EventLog:
         for record in records:
             new.append(row_of(record, previous))
             previous = new[-1].hash
-        since = state.seq - self._snapshot_at
-        is_due = since >= SNAPSHOT_EVERY and since >= _EVENTS_A_THING * _size(state)
-        snapshot = _frozen(state, previous) if is_due else None
+        is_due = snapshots.is_due(state, state.seq - self._snapshot_at)
+        snapshot = snapshots.pack(state, previous) if is_due else None
         try:
             self._commit(new, snapshot)
         except EnvironmentLacksError:
@@ -209,17 +176,17 @@ class EventLog:
         if snapshot is not None:
             self._snapshot_at = state.seq
 
-    def _commit(self, new: Sequence[Row], snapshot: _Snapshot | None) -> None:
+    def _commit(self, new: Sequence[Row], snapshot: snapshots.Snapshot | None) -> None:
         """Write rows, what was observed by now, and perhaps the state the rows lead to: all of it, or nothing."""
-        seen, noticed = len(self._waiting), len(self._unwritten)
+        notes = self._notes.waiting()
         with storage.explained(self.path), storage.transaction(self._database) as connection:
             connection.executemany(_INSERT, new)
             connection.execute(f"PRAGMA user_version={new[-1].seq}")
-            if seen or noticed:
-                self._write_observations(seen, noticed)
+            if any(notes):
+                self._notes.write(notes)
             if snapshot is not None:
-                connection.execute(_KEEP, snapshot)
-        self._forget_observations(seen, noticed)
+                snapshots.keep(connection, snapshot)
+        self._notes.forget(notes)
 
     def _reached_by(self, records: Sequence[Record]) -> State:
         """The state after the records: an event that cannot be folded must never get in."""
@@ -235,55 +202,37 @@ class EventLog:
         if not self._state.seq or self._snapshot_at == self._state.seq:
             return
         with storage.explained(self.path), storage.transaction(self._database) as connection:
-            connection.execute(_KEEP, _frozen(self._state, self._hash))
+            snapshots.keep(connection, snapshots.pack(self._state, self._hash))
         self._snapshot_at = self._state.seq
 
     # -- observations --------------------------------------------------------------------------------------------------
 
     def observe(self, node: str, seq: int, digest: str, now: float) -> None:
         """Note that a node enforces a program. It is written with the next append, or by `flush` or `close`."""
-        self._waiting.append(Observation(node, seq, digest, now))
+        self._notes.add(Observation(node, seq, digest, now))
 
     def notice(self, node: str, seq: int, kind: str, text: str, now: float) -> None:
         """Note something else seen on a node. It is written when observations are."""
-        self._unwritten.append(Notice(node, seq, kind, text, now))
+        self._notes.add(Notice(node, seq, kind, text, now))
 
     def flush(self) -> None:
         """Write what was observed and noticed since the last append."""
-        seen, noticed = len(self._waiting), len(self._unwritten)
-        if not seen and not noticed:
+        notes = self._notes.waiting()
+        if not any(notes):
             return
         with storage.explained(self.path), storage.transaction(self._database):
-            self._write_observations(seen, noticed)
-        self._forget_observations(seen, noticed)
+            self._notes.write(notes)
+        self._notes.forget(notes)
 
     def observations(self) -> list[Observation]:
         """All observations, oldest first."""
         with storage.explained(self.path):
-            found = self._database.execute("SELECT node, seq, digest, time FROM observations ORDER BY id").fetchall()
-        return [Observation(*row) for row in found] + list(self._waiting)
+            return self._notes.observations()
 
     def notices(self) -> list[Notice]:
         """All notices, oldest first; none in a log begun before there were any."""
         with storage.explained(self.path):
-            if not self._database.table("notices").exists():
-                return list(self._unwritten)
-            found = self._database.execute("SELECT node, seq, kind, text, time FROM notices ORDER BY id").fetchall()
-        return [Notice(*row) for row in found] + list(self._unwritten)
-
-    def _write_observations(self, seen: int, noticed: int) -> None:
-        written = [(o.node, o.seq, o.digest, o.time) for o in list(self._waiting)[:seen]]
-        insert = "INSERT INTO observations (node, seq, digest, time) VALUES (?, ?, ?, ?)"
-        self._database.conn.executemany(insert, written)
-        noted = [(n.node, n.seq, n.kind, n.text, n.time) for n in list(self._unwritten)[:noticed]]
-        insert = "INSERT INTO notices (node, seq, kind, text, time) VALUES (?, ?, ?, ?, ?)"
-        self._database.conn.executemany(insert, noted)
-
-    def _forget_observations(self, seen: int, noticed: int) -> None:
-        for _ in range(seen):
-            self._waiting.popleft()
-        for _ in range(noticed):
-            self._unwritten.popleft()
+            return self._notes.notices()
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -345,14 +294,14 @@ class EventLog:
         with storage.explained(self.path):
             self._check_file()
             self._check_tail()
-            snapshots = dict(self._database.execute("SELECT seq, seq FROM snapshots").fetchall())
+            kept = set(snapshots.places(self._database))
             state, previous, end = State(), GENESIS, self._head()
-            for stop in sorted({*snapshots, end}):
+            for stop in sorted({*kept, end}):
                 if stop > end:
                     raise LogCorruptError(f"there is a snapshot at event {stop}, but the log ends at event {end}")
                 state, previous = self._folded(state, previous, stop)
-                if stop in snapshots:
-                    self._check_snapshot(state, previous)
+                if stop in kept:
+                    snapshots.check(self._database, state, previous)
 
     # -- parts of reading ----------------------------------------------------------------------------------------------
 
@@ -415,15 +364,11 @@ class EventLog:
 
     def _start(self, upto: int) -> tuple[State, bytes]:
         """The latest snapshot that verifies, not after a sequence number; or nothing."""
-        query = "SELECT seq, hash, digest, state FROM snapshots WHERE seq <= ? AND format = ? ORDER BY seq DESC"
-        for (seq,) in self._database.execute(
-            "SELECT seq FROM snapshots WHERE seq <= ? AND format = ? ORDER BY seq DESC", [upto, rows.FORMAT]
-        ).fetchall():
-            found = self._database.execute(query, [seq, rows.FORMAT]).fetchone()
-            state = _thawed(found[2], found[3])
-            if state is not None and state.seq == seq and self._hash_at(seq) == found[1]:
+        for seq in snapshots.places(self._database):
+            found = snapshots.load(self._database, seq) if seq <= upto else None
+            if found is not None and self._hash_at(seq) == found[1]:
                 self._snapshot_at = max(self._snapshot_at, seq)
-                return state, bytes(found[1])
+                return found
         return State(), GENESIS
 
     # -- formats and checks --------------------------------------------------------------------------------------------
@@ -467,31 +412,3 @@ class EventLog:
         found = [line for (line,) in self._database.execute("PRAGMA integrity_check(3)").fetchall()]
         if found != ["ok"]:
             raise LogCorruptError("the file's structure is damaged: " + "; ".join(found).replace("\n", "; "))
-
-    def _check_snapshot(self, state: State, previous: bytes) -> None:
-        query = "SELECT format, hash, digest, state FROM snapshots WHERE seq = ?"
-        number, chained, digest, data = self._database.execute(query, [state.seq]).fetchone()
-        if number != rows.FORMAT:
-            return
-        if chained != previous or _thawed(digest, data) is None or digest != hashlib.sha256(encode(state)).digest():
-            raise LogCorruptError(f"the snapshot at event {state.seq} is not the state that the events lead to")
-
-
-def _frozen(state: State, previous: bytes) -> _Snapshot:
-    """The row that keeps a state; `previous` is the hash of the event that led to it."""
-    data = encode(state)
-    return state.seq, rows.FORMAT, previous, hashlib.sha256(data).digest(), zlib.compress(data, 1)
-
-
-def _thawed(digest: bytes, data: bytes) -> State | None:
-    """The state of a snapshot, or None if it was changed."""
-    try:
-        plain = zlib.decompress(data)
-        return decode(plain) if hashlib.sha256(plain).digest() == digest else None
-    except (zlib.error, TypeError, ValueError):  # msgspec's errors are ValueErrors
-        return None
-
-
-def _size(state: State) -> int:
-    """How much a snapshot writes, in things: it must not cost more than the events it saves."""
-    return sum(map(len, state.resources.values())) + len(state.endpoints) + len(state.blocks) + len(state.handles)

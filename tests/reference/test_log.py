@@ -15,7 +15,7 @@ from reference.canonical import state_digest
 from reference.endpoints import Host
 from reference.errors import EnvironmentLacksError, InvalidInputError, LogCorruptError, RefusedError
 from reference.events import Draft, NodeFailed, NodeRecovered, ResourceDeleted
-from reference.log import EventLog, Notice, Observation, eventlog, rows, storage
+from reference.log import EventLog, Notice, Observation, eventlog, rows, snapshots, storage
 from reference.resources import Key, Pod
 from reference.resources.defaults import defaulted
 from reference.resources.metadata import Metadata
@@ -227,7 +227,7 @@ def test_where_a_snapshot_cannot_be_written_the_events_still_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot saves time and no more: an append that would also write one succeeds without it."""
-    monkeypatch.setattr(eventlog, "SNAPSHOT_EVERY", 10)
+    monkeypatch.setattr(snapshots, "EVERY", 10)
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
     real = eventlog.EventLog._commit
@@ -247,7 +247,7 @@ def test_where_a_snapshot_cannot_be_written_the_events_still_are(
 
 def test_opening_reads_the_snapshot_and_not_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With snapshots, opening folds only the events after the last one."""
-    monkeypatch.setattr(eventlog, "SNAPSHOT_EVERY", 10)
+    monkeypatch.setattr(snapshots, "EVERY", 10)
     with filled(tmp_path / "log.db", flips=120) as log:
         expected, head = log.state(), log.head()
     read: list[int] = []

@@ -13,14 +13,14 @@ from typing import NoReturn
 import pytest
 
 from reference.events import Draft, NodeFailed, NodeRecovered
-from reference.log import EventLog, eventlog
+from reference.log import EventLog, snapshots
 
 KILLS = 24
 
 
 def write_forever(path: Path, acknowledgements: int) -> NoReturn:
     """Append commands of one to six events; tell the last event of each append that returned."""
-    eventlog.SNAPSHOT_EVERY = 7
+    snapshots.EVERY = 7
     with EventLog.open(path) as log:
         for turn in count():
             size = turn % 6 + 1
