@@ -9,14 +9,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import test_nftables_live as suite
-from ebpf_bench import LACKING
 from nftables_lab import Lab, nets, policy, program, rule
 
+from emulator.dataplane.ebpf.bench import lacking
 from reference.packet import Packet
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(bool(LACKING), reason=LACKING),
+    pytest.mark.skipif(bool(lacking()), reason=lacking()),
 ]
 SHARED = [
     suite.test_every_kind_of_match_decides_real_packets,

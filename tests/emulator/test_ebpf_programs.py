@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from ebpf_bench import ACK, FIN, LACKING, RST, SYN, Bench, ip_packet, make_devices, transport, with_header
 from nftables_lab import nets, policy, program, rule
 
 from emulator.dataplane.ebpf import layout
+from emulator.dataplane.ebpf.bench import Bench, lacking, make_devices
+from emulator.dataplane.ebpf.frames import ACK, FIN, RST, SYN, ip_packet, transport, with_header
 from reference.packet import Packet
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(bool(LACKING), reason=LACKING),
+    pytest.mark.skipif(bool(lacking()), reason=lacking()),
 ]
 CLOSED = {"ingress": [("default", "deny", ["np:shop/no"])], "policies": [policy("np:shop/no")]}
 END = "deny by end of tier (ingress, tier default)"
@@ -297,8 +298,8 @@ def increments():
     """(operations, bytes) of updates."""
     node = Bench(make_devices())
     open_, closed = program(), program(**CLOSED)
-    sent = [node.apply(each)[0] for each in (open_, open_, open_)]
-    sent.append(node.apply(closed)[0])
+    sent = [node.apply(each).operations for each in (open_, open_, open_)]
+    sent.append(node.apply(closed).operations)
     node.apply(closed)
     free = node.tables._pool.free
     for each in (*(open_, closed) * 20, closed):

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from ebpf_bench import LACKING, Bench, ip_packet, make_devices
 from nftables_lab import nets, policy, program, rule
 
 from emulator.dataplane.ebpf import layout
+from emulator.dataplane.ebpf.bench import Bench, lacking, make_devices
+from emulator.dataplane.ebpf.frames import ip_packet
 from reference.packet import Packet
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(bool(LACKING), reason=LACKING),
+    pytest.mark.skipif(bool(lacking()), reason=lacking()),
 ]
 UPDATES = 500
 OPEN = policy("np:shop/open", [rule("allow", 0)], [rule("allow", 0)])
@@ -85,7 +86,7 @@ def stream(atomic):
     def update():
         for wanted in every:
             if not atomic:
-                node.tables.current = 1 - node.tables.current  # the fault: what decides is taken for what is idle
+                node.tables.epoch += 1  # the fault: what decides is taken for what is idle
             node.apply(wanted)
         ended.set()
 
