@@ -20,12 +20,13 @@ _OPTIONS = ("-g", "-O2", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3")
 
 @lru_cache(maxsize=1)
 def compiled() -> Path:
-    """The object for this very source, compiled now if it is not there yet.
+    """The object for this very source and its headers, compiled now if it is not there yet.
 
     Raises:
         EnvironmentLacksError: it is not there, and it cannot be compiled.
     """
-    name = f"policy.{sha256(SOURCE.read_bytes()).hexdigest()[:12]}.bpf.o"
+    parts = sorted(SOURCE.parent.glob("*.h"))
+    name = f"policy.{sha256(b''.join(part.read_bytes() for part in (SOURCE, *parts))).hexdigest()[:12]}.bpf.o"
     places = (SOURCE.parent, _cache())
     for place in places:
         if (place / name).is_file():

@@ -21,7 +21,7 @@ TC_ALLOWED, TC_DROPPED = -1, 2
 
 INSTRUCTION = struct.Struct("=BBHI")
 COUNT = struct.Struct("=QQ")
-SETTINGS = struct.Struct("=IIII")
+SETTINGS = struct.Struct("=5I")
 LISTS = struct.Struct("=8I")
 LIST_NAMES = ("untracked", "early", "normal", "forward", "safe untracked", "safe early", "safe normal")
 NUMBER = struct.Struct("=I")

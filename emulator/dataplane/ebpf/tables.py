@@ -22,6 +22,7 @@ from emulator.dataplane.ebpf.pool import Pool
 from reference.program.nets import widest
 from reference.program.types import FlowDirection, IPSet, NodeProgram, PolicyProgram, Walk
 
+LONG_WALK = 32  # steps; what becomes of a packet after so many is remembered, after fewer it is found as quickly anew
 REST = 0.002  # seconds a generation that was just left is not written to: packets it judged may be under way
 _NO_ROOM = frozenset({errno.E2BIG, errno.ENOSPC})
 BOTH = 3  # the bits of both generations
@@ -32,7 +33,8 @@ class Tables:
 
     def __init__(self, loaded: Object, references: Numbers) -> None:
         self.maps = loaded.maps
-        self.current = 0
+        self.epoch = 0  # moves with every flip; its low bit is the generation that decides
+        self.long_walk = LONG_WALK
         self.operations = self.bytes = 0
         self._references = references
         self._generations = (Generation(), Generation())
@@ -48,6 +50,11 @@ class Tables:
         self._nets_in: dict[int, list[int]] = {}  # by set number: how many nets each generation has
         self._locals: frozenset[str] = frozenset()
         self._left_at = 0.0
+
+    @property
+    def current(self) -> int:
+        """The number of the generation that decides."""
+        return self.epoch & 1
 
     @property
     def programmed(self) -> Generation:
@@ -77,7 +84,7 @@ class Tables:
 
     def flip(self, *, tracing: bool) -> None:
         """Let the idle generation decide: one write. A system call comes before it, so that all else is seen first."""
-        self.current = 1 - self.current
+        self.epoch += 1
         self._left_at = time.monotonic()
         self.settle(tracing=tracing)
         self.operations += 1
@@ -89,7 +96,8 @@ class Tables:
             if generation.program is not None:
                 accepting |= (generation.program.to_host == "accept") << number
                 asking |= asks_for_origins(generation.program) << number
-        self.maps["settings"].put(bytes(4), layout.SETTINGS.pack(self.current, tracing, accepting, asking))
+        words = self.epoch, tracing, accepting, asking, self.long_walk
+        self.maps["settings"].put(bytes(4), layout.SETTINGS.pack(*words))
 
     def know_host(self, addresses: frozenset[str]) -> None:
         """The addresses of the host itself (HEP-12): of both generations."""
