@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from emulator.netlink import Batch, RouteSocket
 from emulator.netlink import messages as m
@@ -18,7 +18,7 @@ _HEADER = struct.Struct("=BxxxiIII")
 _CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
 _HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)  # what an interface receives, and what it sends
 _KIND, _OPTIONS = 1, 2
-_BPF_FD, _BPF_NAME, _BPF_FLAGS = 6, 7, 8
+_BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_ID = 6, 7, 8, 11
 _DIRECT_ACTION = 1
 _ENTRIES = 2  # of a hook with one filter: the kernel lists the priority, then the filter
 _ARPHRD_NONE = 0xFFFE
@@ -79,14 +79,25 @@ class Attachments:
 
     def _carries(self, index: int, program: str, hook: int) -> bool:
         wanted = m.text(_BPF_NAME, f"muslin_{program}")
+        found = self._filters(index, hook)
+        return len(found) == _ENTRIES and any(wanted in one for one in found)
+
+    def _filters(self, index: int, hook: int) -> list[bytes]:
         try:
-            found = [
+            return [
                 data[start:end]
                 for data, start, end in self._kernel.dump(_RTM_GETTFILTER, _HEADER.pack(0, index, 0, hook, 0))
             ]
         except NetlinkError:  # there is no clsact
-            return False
-        return len(found) == _ENTRIES and any(wanted in one for one in found)
+            return []
+
+    def programs(self) -> Iterator[int]:
+        """The ids of programs of this name that interfaces carry for what they receive, whoever attached them."""
+        ours = [m.text(_BPF_NAME, f"muslin_{names[0]}") for names in (WORKLOAD, HOST)]
+        for index in self._kernel.links().values():
+            for found in self._filters(index, _HOOKS[0]):
+                if any(name in found for name in ours):
+                    yield from _program_ids(found)
 
     def addresses(self) -> list[m.Address]:
         """The host's own addresses, link-local ones left out."""
@@ -99,3 +110,12 @@ class Attachments:
     def close(self) -> None:
         """Close the socket; what is attached stays."""
         self._kernel.close()
+
+
+def _program_ids(answer: bytes) -> Iterator[int]:
+    """The program in a filter's description."""
+    for kind, options in m.attributes(answer, _HEADER.size, len(answer)):
+        if kind == _OPTIONS:
+            for option, data in m.attributes(options, 0, len(options)):
+                if option == _BPF_ID:
+                    yield int.from_bytes(data, "little")

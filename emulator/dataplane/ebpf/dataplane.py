@@ -10,6 +10,7 @@ import msgspec
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.ebpf import layout
+from emulator.dataplane.ebpf.adoption import estate
 from emulator.dataplane.ebpf.attach import HOST, WORKLOAD, Attachments
 from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.events import DropRing, Interfaces, PacketTrace, Traces
@@ -42,18 +43,20 @@ class EbpfDataplane:
     name = "ebpf"
 
     def __init__(self) -> None:
-        """Load the programs. Nothing is attached before the first `apply`.
+        """Load the programs, with the connections of an agent that died here. Nothing is attached before `apply`.
 
         Raises:
             EnvironmentLacksError: the programs are not compiled, or may not be loaded.
         """
         self._references = Numbers(layout.FIRST_REFERENCE, 1 << 32)
         self._sizes = dict(SMALLEST)
-        self._object = _load(self._sizes, {})
-        self._tables = Tables(self._object, self._references)
+        self._attachments = Attachments()
+        left = estate(self._attachments)
+        self._object = _load(self._sizes, left.maps)
+        self._tables = Tables(self._object, self._references, left.epoch if left.maps else 1)
+        left.close()
         self._interfaces = Interfaces()
         self._traces = Traces(self._object.maps["filters"], self._object.maps["traces"], self._tracing_changed)
-        self._attachments = Attachments()
         self._guard = Guard()
         self._attached: dict[str, int] = {}  # workload interfaces that carry the programs, and
         self._attached_hosts: dict[str, int] = {}  # the machine's own
@@ -130,7 +133,7 @@ class EbpfDataplane:
         old = self._tables.programmed
         lasting = {name: self._object.maps[name].fd for name in LASTING}
         renewed = _load(sizes, lasting)
-        tables = Tables(renewed, self._references)
+        tables = Tables(renewed, self._references, self._tables.epoch)  # packets under way are marked with it
         tables.operations, tables.bytes = self._tables.operations, self._tables.bytes
         tables.know_host(self._host)
         if old.program is not None:
@@ -208,9 +211,9 @@ class EbpfDataplane:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def clean(self) -> None:
-        """Take the programs off and remove the table; the maps go with them."""
-        self._attachments.detach({**self._attached, **self._attached_hosts})
+        """Remove the table, which lets nothing through that no program marked, then the programs; the maps go along."""
         self._guard.clean()
+        self._attachments.detach({**self._attached, **self._attached_hosts})
         self._attached, self._attached_hosts = {}, {}
 
     def close(self) -> None:

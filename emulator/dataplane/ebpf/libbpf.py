@@ -35,6 +35,22 @@ class _BatchOptions(ctypes.Structure):
     _fields_ = (("size", c_size_t), ("element_flags", c_ulonglong), ("flags", c_ulonglong))
 
 
+class _ProgramInfo(ctypes.Structure):
+    """As far as we read it."""
+
+    _fields_ = (
+        ("type", c_uint), ("id", c_uint), ("tag", c_ulonglong), ("lengths", c_uint * 2), ("times", c_ulonglong * 3),
+        ("user", c_uint), ("map_count", c_uint), ("map_ids", c_void_p),
+    )  # fmt: skip
+
+
+class _MapInfo(ctypes.Structure):
+    _fields_ = (
+        ("type", c_uint), ("id", c_uint), ("key_size", c_uint), ("value_size", c_uint), ("entries", c_uint),
+        ("flags", c_uint), ("name", ctypes.c_char * 16),
+    )  # fmt: skip
+
+
 class _TestOptions(ctypes.Structure):
     _fields_ = (
         ("size", c_size_t), ("data_in", c_void_p), ("data_out", c_void_p), ("data_size_in", c_uint),
@@ -57,6 +73,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__value_size": (c_uint, (c_void_p,)),
     "bpf_map__max_entries": (c_uint, (c_void_p,)),
     "bpf_map__map_flags": (c_uint, (c_void_p,)),
+    "bpf_map__type": (c_int, (c_void_p,)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint)),
     "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
@@ -67,6 +84,9 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint), c_void_p)),
     "bpf_map_delete_batch": (c_int, (c_int, c_void_p, POINTER(c_uint), c_void_p)),
+    "bpf_prog_get_fd_by_id": (c_int, (c_uint,)),
+    "bpf_map_get_fd_by_id": (c_int, (c_uint,)),
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint))),
     "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "ring_buffer__new": (c_void_p, (c_int, _SAMPLE, c_void_p, c_void_p)),
     "ring_buffer__free": (None, (c_void_p,)),
@@ -194,7 +214,7 @@ class Object:
                 name = library.bpf_map__name(handle).decode()
                 if name in sizes:
                     _checked(library.bpf_map__set_max_entries(handle, sizes[name]), f"sizing map {name}")
-                if shared and name in shared:
+                if shared and name in shared and _is_like(handle, shared[name]):
                     _checked(library.bpf_map__reuse_fd(handle, shared[name]), f"sharing map {name}")
             loaded = library.bpf_object__load(self._handle)
             if loaded < 0:
@@ -219,6 +239,57 @@ class Object:
         if self._handle:
             _library().bpf_object__close(self._handle)
             self._handle = None
+
+
+def _info(fd: int, info: ctypes.Structure, what: str) -> None:
+    size = c_uint(ctypes.sizeof(info))
+    _checked(_library().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), f"asking what {what} is")
+
+
+def _is_like(handle: int, fd: int) -> bool:
+    """Report whether a map that is to be loaded could as well be that one: the same kind, and sizes."""
+    library, info = _library(), _MapInfo()
+    _info(fd, info, "a map")
+    mine = library.bpf_map__type(handle), library.bpf_map__key_size(handle), library.bpf_map__value_size(handle)
+    return bool(mine == (info.type, info.key_size, info.value_size))
+
+
+def maps_of(program: int) -> dict[str, int]:
+    """Descriptors of the maps that a program in the kernel uses, by name; `program` is its id. Close them.
+
+    Raises:
+        BpfError: there is no such program, or this user may not have its maps.
+    """
+    library, most = _library(), 64
+    fd = _checked(library.bpf_prog_get_fd_by_id(program), f"reaching program {program}")
+    found: dict[str, int] = {}
+    try:
+        ids = (c_uint * most)()
+        about = _ProgramInfo(map_count=most, map_ids=ctypes.addressof(ids))
+        _info(fd, about, f"program {program}")
+        for id_ in ids[: min(about.map_count, most)]:
+            handle = _checked(library.bpf_map_get_fd_by_id(id_), f"reaching map {id_}")
+            info = _MapInfo()
+            _info(handle, info, f"map {id_}")
+            found[info.name.decode()] = handle
+    except BpfError:
+        for handle in found.values():
+            os.close(handle)
+        raise
+    finally:
+        os.close(fd)
+    return found
+
+
+def read(fd: int, key: bytes, size: int) -> bytes:
+    """One entry of a map that is not of a loaded object, `size` bytes of it.
+
+    Raises:
+        BpfError: there is none.
+    """
+    value = ctypes.create_string_buffer(max(size, 4096))  # the kernel writes as much as the map's values have
+    _checked(_library().bpf_map_lookup_elem(fd, key, value), "reading a map")
+    return value.raw[:size]
 
 
 class Ring:

@@ -31,9 +31,10 @@ BOTH = 3  # the bits of both generations
 class Tables:
     """The tables of one loaded object."""
 
-    def __init__(self, loaded: Object, references: Numbers) -> None:
+    def __init__(self, loaded: Object, references: Numbers, epoch: int = 1) -> None:
+        """Empty tables. `epoch`: the one in which the first program is to decide."""
         self.maps = loaded.maps
-        self.epoch = 0  # moves with every flip; its low bit is the generation that decides
+        self.epoch = (epoch - 1) % (1 << 32)  # moves with every flip; its low bit is the generation that decides
         self.long_walk = LONG_WALK
         self.operations = self.bytes = 0
         self._references = references
@@ -84,7 +85,7 @@ class Tables:
 
     def flip(self, *, tracing: bool) -> None:
         """Let the idle generation decide: one write. A system call comes before it, so that all else is seen first."""
-        self.epoch += 1
+        self.epoch = (self.epoch + 1) % (1 << 32)
         self._left_at = time.monotonic()
         self.settle(tracing=tracing)
         self.operations += 1
