@@ -4,7 +4,9 @@ import struct
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+from immutables import Map
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nftables_lab import nets, policy, program, rule
@@ -13,6 +15,7 @@ from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.bench import Bench, lacking, make_devices
 from emulator.dataplane.ebpf.frames import ACK, FIN, RST, SYN, ip_packet, transport, with_header
 from reference.packet import Packet
+from reference.program.types import HostEndpointProgram
 
 pytestmark = [
     pytest.mark.live,
@@ -265,6 +268,36 @@ def test_generations(sandboxed):
     """Old and new deny the packet at different ends; one that is under way while they change is denied too."""
     egress_end = "deny by end of tier (egress, tier default)"
     assert sandboxed(generations) == ["allowed", END, egress_end, "allowed"]
+
+
+def to_itself():
+    """Conversations of a machine with itself over its guarded loopback interface, each packet out and in again."""
+    wanted = program()
+    guard = HostEndpointProgram(name="h", interface="*", **{walk.direction: id_ for id_, walk in wanted.walks.items()})
+    node = bench(msgspec.structs.replace(wanted, host_endpoints=Map({"*": guard})))
+
+    def over(packet, flags=SYN):
+        data = ip_packet(packet, flags)
+        return [node.run("host egress", "lo", data, came_by=0), node.run("host ingress", "lo", data)]
+
+    found = {}
+    for family, own in ((4, "192.0.2.1"), (6, "2001:db8::1")):
+        reply, request = (0, 8) if family == 4 else (129, 128)
+        found[f"no flow {family}"] = over(tcp(own, own, family=family), ACK)
+        found[f"opening {family}"] = over(tcp(own, own, family=family))
+        found[f"answer {family}"] = over(tcp(own, own, 40000, family, source_port=80), SYN | ACK)
+        found[f"data {family}"] = over(tcp(own, own, family=family), ACK)
+        found[f"early reply {family}"] = over(icmp(reply, own, own, family))
+        found[f"request {family}"] = over(icmp(request, own, own, family))
+        found[f"reply {family}"] = over(icmp(reply, own, own, family))
+    return found
+
+
+def test_to_itself(sandboxed):
+    """Where both addresses are the same, ports and types still tell an answer from what it answers."""
+    unknown = ["invalid (egress)", "invalid (ingress)"]
+    for name, said in sandboxed(to_itself).items():
+        assert said == (unknown if name.startswith(("no flow", "early")) else ["allowed"] * 2), name
 
 
 def sets():

@@ -5,11 +5,12 @@
 
 enum tracked { NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED };
 
-static __always_inline int is_lower(const struct address *a, const struct address *b)
+/* Negative, 0 or positive, as the first is lower than, equal to, or higher than the second. */
+static __always_inline int compared(const struct address *a, const struct address *b)
 {
 	for (int i = 0; i < 4; i++)
 		if (a->word[i] != b->word[i])
-			return a->word[i] < b->word[i];
+			return a->word[i] < b->word[i] ? -1 : 1;
 	return 0;
 }
 
@@ -20,7 +21,10 @@ __noinline int key_of(const struct packet *p, struct flow_key *key, __u16 first,
 {
 	if (!p || !key)
 		return 0;
-	int low = is_lower(&p->source, &p->destination);
+	int order = compared(&p->source, &p->destination);
+	if (!order) /* of a machine to itself: by ports, and of ICMP a reply comes from the lower end */
+		order = first != second ? (first < second ? -1 : 1) : icmp & ICMP_REPLY ? -1 : 1;
+	int low = order < 0;
 	key->low = low ? p->source : p->destination;
 	key->high = low ? p->destination : p->source;
 	key->low_port = low ? first : second;
