@@ -1,11 +1,8 @@
 """The eBPF dataplane keeps what the nftables one is tested for: the same tests, with real packets."""
 
-import os
-import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import test_nftables_live as suite
 from nftables_lab import Lab, nets, policy, program, rule
 
-from emulator.dataplane import DATAPLANES
 from emulator.dataplane.ebpf.bench import lacking
 from reference.packet import Packet
 
@@ -76,69 +72,6 @@ def test_a_trace_names_every_rule_on_the_way(sandboxed):
         ["ingress of cali2", "log by rule 0 of np:shop/web (ingress, tier default)", "", "continue"],
         ["ingress of cali2", "deny by rule 2 of np:shop/web (ingress, tier default)", "protocol 6", "drop"],
     ]
-
-
-def agent_that_dies(wanted):
-    """Another agent of this node, killed once it has applied a program."""
-    ready, done = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            DATAPLANES["ebpf"]().apply(wanted)
-            os.write(done, b".")
-            signal.pause()
-        finally:
-            os._exit(1)
-    os.read(ready, 1)
-    return lambda: (os.kill(pid, signal.SIGKILL), os.waitpid(pid, 0))
-
-
-@contextmanager
-def connection(lab, port):
-    """A connection from pod 1 to pod 2: a function that sends a word over it, and one back, and says them."""
-    kind = socket.AF_INET, socket.SOCK_STREAM
-    with lab.socket_in(2, *kind) as server, lab.socket_in(1, *kind) as client:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind((lab.address(2), port))
-        server.listen()
-        client.settimeout(3)
-        client.connect((lab.address(2), port))
-        accepted, _ = server.accept()
-        accepted.settimeout(3)
-
-        def talk(word):
-            try:
-                client.send(word.encode())
-                accepted.send(accepted.recv(100)[::-1])
-                return client.recv(100)[::-1].decode()
-            except TimeoutError:
-                return "timed out"
-
-        with accepted:
-            yield talk
-
-
-def killed():
-    """A connection whose agent is killed, meanwhile, and after a successor came with a program that denies it anew."""
-    lab = Lab("ebpf")
-    allow_80 = policy("np:shop/web", [rule("allow", 0, protocol=6, destination_ports=(80,))])
-    kill = agent_that_dies(program(ingress=[("default", "deny", ["np:shop/web"])], policies=[allow_80]))
-    with connection(lab, 80) as talk:
-        kill()
-        said = [talk("without an agent"), lab.tcp(1, 2, 81)]
-        lab.dataplane = DATAPLANES["ebpf"]()
-        lab.drops = lab.dataplane.drops("node-1")
-        said += [talk("with one that has no program yet")]
-        lab.apply(program(ingress=[("default", "deny", ["np:shop/no"])], policies=[policy("np:shop/no")]))
-        said += [talk("with its program"), lab.tcp(1, 2, 82), talk("for ever")]
-    return said
-
-
-def test_a_successor_takes_over_connections(sandboxed):
-    """After SIGKILL what is open goes on and what is denied stays so; the successor's policy holds for what is new."""
-    end = "deny by end of tier (ingress, tier default) at cali2"
-    words = ["without an agent", "nothing", "with one that has no program yet", "with its program", end, "for ever"]
-    assert sandboxed(killed) == words
 
 
 def renewed():

@@ -1,18 +1,22 @@
-"""What an agent that died left in the kernel: its filters go on deciding, with maps that its successor takes over.
+"""What was there before: connections, of an agent that died, or of the kernel's own tracking (CT-3).
 
-Connections and fragments are taken over, where the layout is still the same; policy is written anew into maps of the
-successor's own, which begin in the generation that the packets under way are marked with.
+An agent's filters outlive it and go on deciding. Its successor takes over connections and fragments where their maps
+have the layout it knows; policy is written anew into maps of its own, which begin in the generation that the packets
+under way are marked with. Where no programs were at all, connections are learned from the kernel.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from emulator.dataplane.ebpf.attach import Attachments
-from emulator.dataplane.ebpf.layout import NUMBER
-from emulator.dataplane.ebpf.libbpf import BpfError, maps_of, read
+from emulator.dataplane.ebpf.conntrack import Connection, Ends, connections
+from emulator.dataplane.ebpf.layout import NUMBER, flow, flow_key
+from emulator.dataplane.ebpf.libbpf import BpfError, Table, maps_of, read
+from emulator.nfnetlink import NetfilterSocket
 
 ADOPTED = ("flows", "fragments")
 
@@ -48,3 +52,49 @@ def estate(attachments: Attachments) -> Estate:
             for fd in maps.values():
                 os.close(fd)
     return NOTHING
+
+
+class Witness:
+    """Writes the connections of the kernel's own tracking into the programs' map.
+
+    Used before programs are attached, and again after it for those that came in between.
+    """
+
+    def __init__(self, pods: Mapping[str, int], hosts: Collection[int]) -> None:
+        """Of which interfaces: those of pods, by address, and the machine's own."""
+        self._pods = pods
+        self._hosts = hosts
+        self._seen: set[bytes] = set()
+
+    def tell(self, flows: Table) -> None:
+        """Write the connections that were not there the last time; a flow that the programs have seen stays theirs."""
+        kernel = NetfilterSocket()
+        try:
+            found = dict(entries(connections(kernel), self._pods, self._hosts, time.monotonic_ns()))
+        finally:
+            kernel.close()
+        for key in found.keys() - self._seen:
+            flows.put_new(key, found[key])
+        self._seen |= found.keys()
+
+
+def entries(
+    found: Iterable[Connection], pods: Mapping[str, int], hosts: Collection[int], now: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of flows: a connection is one at the interface of each pod and at the machine's own.
+
+    A pod that opened it knows it untranslated; where it is answered, it came as it was translated.
+    """
+    for one in found:
+        opened, arrived = one.original, one.reply.turned
+        places: list[tuple[int, Ends]] = []
+        if opened.source in pods:
+            places.append((pods[opened.source], opened))
+        if arrived.destination in pods:
+            places.append((pods[arrived.destination], arrived))
+        if len(places) < 2:  # between two pods of the machine nothing goes through its own interfaces
+            places += [(host, ends) for host in hosts for ends in {opened, arrived}]
+        for interface, ends in places:
+            ports = ends.source_port, ends.destination_port
+            place = flow_key(interface, one.protocol, ends.source, ends.destination, ports, one.icmp_type)
+            yield place.key, flow(now, from_low=place.from_low, replied=one.is_answered)

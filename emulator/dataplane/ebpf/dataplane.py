@@ -10,7 +10,7 @@ import msgspec
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.ebpf import layout
-from emulator.dataplane.ebpf.adoption import estate
+from emulator.dataplane.ebpf.adoption import Witness, estate
 from emulator.dataplane.ebpf.attach import HOST, WORKLOAD, Attachments
 from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.events import DropRing, Interfaces, PacketTrace, Traces
@@ -55,11 +55,13 @@ class EbpfDataplane:
         self._object = _load(self._sizes, left.maps)
         self._tables = Tables(self._object, self._references, left.epoch if left.maps else 1)
         left.close()
+        self._is_successor = bool(left.maps)
         self._interfaces = Interfaces()
         self._traces = Traces(self._object.maps["filters"], self._object.maps["traces"], self._tracing_changed)
         self._guard = Guard()
         self._attached: dict[str, int] = {}  # workload interfaces that carry the programs, and
         self._attached_hosts: dict[str, int] = {}  # the machine's own
+        self._has_attached = False
         self._trusted = True  # that they still carry them
         self._known: dict[str, int] = {}  # the interfaces that the deciding generation knows
         self._there: dict[str, int] = {}
@@ -153,13 +155,36 @@ class EbpfDataplane:
         workloads = {name: index for name, index in self._there.items() if name.startswith(WORKLOAD_PREFIX)}
         hosts = {name: index for name, index in own.items() if name not in workloads}
         before, hosts_before = (self._attached, self._attached_hosts) if self._trusted else ({}, {})
+        witness = self._witness(program, _fresh(hosts, self._attached_hosts))
+        if witness:
+            witness.tell(self._object.maps["flows"])
         self._attachments.attach(_fresh(workloads, before), WORKLOAD, self._object.programs)
         self._attachments.attach(_fresh(hosts, hosts_before), HOST, self._object.programs)
         self._attachments.detach(_fresh(self._attached_hosts, hosts))
+        if witness:
+            witness.tell(self._object.maps["flows"])
         for name, index in (*workloads.items(), *hosts.items()):
             self._interfaces.learn(index, name)
         self._attached, self._attached_hosts, self._trusted = workloads, hosts, True
         return self._guard.update(workloads.values(), program.nat_sources, program.pools)
+
+    def _witness(self, program: NodeProgram, hosts: Mapping[str, int]) -> Witness | None:
+        """Who tells of connections older than the programs (CT-3), where they are attached for the first time.
+
+        Pods of later applies are attached before they talk; what a dead agent had is known.
+        """
+        if self._has_attached:
+            return Witness({}, hosts.values()) if hosts else None
+        self._has_attached = True
+        if self._is_successor:
+            return None
+        ends = [
+            (text, self._there[name])
+            for name, one in program.endpoints.items()
+            for text in one.addresses
+            if name in self._there
+        ]
+        return Witness(dict(ends), hosts.values())
 
     # -- what the kernel is and saw --------------------------------------------------------------------------------
 

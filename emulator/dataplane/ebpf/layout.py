@@ -30,6 +30,9 @@ _ENDPOINT_KEY = struct.Struct("=IHH")
 _SOURCE_KEY = struct.Struct("=II16s")
 _LOCAL_KEY = struct.Struct("=I16s")
 _MEMBER_KEY = struct.Struct("=II16s")
+_FLOW_KEY = struct.Struct("=16s16sIHHBBH")
+_FLOW = struct.Struct("=QBBB5x")
+_WORDS = struct.Struct("=4I")
 _FILTER = struct.Struct("=16s16sHBBBBBx")
 _EVENT = struct.Struct("=16s16sQIIHHHBBBBBBII4x")
 
@@ -58,6 +61,16 @@ class Event(NamedTuple):
 
 DROPPED, LOGGED, MET = 0, 1, 2
 CONTINUE, ACCEPT, DROP, PASSED = 0, 1, 2, 3
+
+
+Ports = tuple[int, int]
+
+
+class Flow(NamedTuple):
+    """A key of `flows`, and whether the source is the lower end in it."""
+
+    key: bytes
+    from_low: bool
 
 
 def packed(address: str) -> bytes:
@@ -91,6 +104,22 @@ def source_key(interface: int, address: str) -> bytes:
 def local_key(address: str) -> bytes:
     """An address of the host itself."""
     return _LOCAL_KEY.pack(6 if ":" in address else 4, packed(address))
+
+
+def flow_key(interface: int, protocol: int, source: str, destination: str, ports: Ports, icmp: int = 0) -> Flow:
+    """A connection at an interface; of an ICMP exchange both ports are its identifier, `icmp` is the request's type."""
+    first, second = (packed(source), ports[0]), (packed(destination), ports[1])
+    is_low = _WORDS.unpack(first[0]) < _WORDS.unpack(second[0])
+    low, high = (first, second) if is_low else (second, first)
+    kind = icmp << 8 | (not is_low) if icmp else 0
+    family = 6 if ":" in source else 4
+    key = _FLOW_KEY.pack(low[0], high[0], interface, low[1], high[1], protocol, family, kind)
+    return Flow(key, is_low)
+
+
+def flow(seen: int, *, from_low: bool, replied: bool) -> bytes:
+    """What is known of a connection: when it was last seen, by the clock of the kernel, and who opened it."""
+    return _FLOW.pack(seen, from_low, replied, 0)
 
 
 def source_text(key: bytes) -> tuple[int, str]:

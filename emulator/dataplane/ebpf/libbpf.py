@@ -21,6 +21,7 @@ _LIBRARY = "libbpf.so.1"
 _PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _SAMPLE = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 _MMAPABLE = 1 << 10
+_NEW = 1  # BPF_NOEXIST
 
 
 class BpfError(EnvironmentLacksError):
@@ -148,6 +149,13 @@ class Table:
         """Write one entry; readers see the old value or the new one."""
         assert (len(key), len(value)) == (self.key_size, self.value_size), self.name
         _checked(_library().bpf_map_update_elem(self.fd, key, value, 0), f"writing to map {self.name}")
+
+    def put_new(self, key: bytes, value: bytes) -> None:
+        """Write an entry unless it is there."""
+        assert (len(key), len(value)) == (self.key_size, self.value_size), self.name
+        result = _library().bpf_map_update_elem(self.fd, key, value, _NEW)
+        if result != -errno.EEXIST:
+            _checked(result, f"writing to map {self.name}")
 
     def get(self, key: bytes) -> bytes | None:
         """One entry's value."""
