@@ -5,25 +5,25 @@ They run in the network namespace of the calling thread. A refused command is a 
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from emulator.dataplane.iptables.parts import TABLES
+from emulator.dataplane.iptables.restorer import SECONDS, CommandError, Restorer, as_text, reason
 from reference.endpoints import Family
-from reference.errors import EnvironmentLacksError, MuslinError
+from reference.errors import EnvironmentLacksError
 
 Variant = Literal["legacy", "nft"]
 _TABLES: dict[Family, str] = {4: "iptables", 6: "ip6tables"}
 _VERBS = ("restore", "save")
-_SECONDS = 60
+_READS = re.compile(r"^Name: (\S+)$.*?^References: (\d+)$", re.MULTILINE | re.DOTALL)
+_UNREAD_LOOKS = 20
 _BUSY_RETRIES, _BUSY_PAUSE = 50, 0.005
-
-
-class CommandError(MuslinError):
-    """A program refused its input, or is not to be had."""
 
 
 class Commands:
@@ -44,11 +44,25 @@ class Commands:
                     f"{name} is not installed, which the iptables dataplane needs; apt install iptables ipset"
                 )
             self._paths[name] = path
+        self._restorers = {
+            family: Restorer(self._paths[f"{tables}-{variant}-restore"]) for family, tables in _TABLES.items()
+        }
 
-    def restore(self, family: Family, lines: Iterable[str]) -> None:
-        """Run the transactions of all tables in `lines`; other chains are left alone."""
-        name = f"{_TABLES[family]}-{self.variant}-restore"
-        self._run(name, "--noflush", "--wait", given=_text(lines))
+    def restore(self, texts: Mapping[Family, Iterable[str]]) -> None:
+        """Run the transactions of all tables in each family's lines, both at once; other chains are left alone."""
+        if len(texts) == 1:
+            ((family, lines),) = texts.items()
+            self._restorers[family].run(lines)
+        elif texts:
+            with ThreadPoolExecutor(len(texts)) as threads:  # they are in the namespace of this one
+                done = [threads.submit(self._restorers[family].run, lines) for family, lines in texts.items()]
+            for one in done:
+                one.result()
+
+    def close(self) -> None:
+        """End the programs that stay."""
+        for restorer in self._restorers.values():
+            restorer.close()
 
     def save(self, family: Family, *, counters: bool = False) -> str:
         """The three tables as text.
@@ -62,7 +76,7 @@ class Commands:
 
     def restore_sets(self, lines: Iterable[str]) -> None:
         """Run lines of `ipset restore`."""
-        self._run("ipset", "restore", given=_text(lines))
+        self._run("ipset", "restore", given=as_text(lines))
 
     def save_sets(self) -> str:
         """All sets of both families as text."""
@@ -83,6 +97,16 @@ class Commands:
             else:
                 return
 
+    def destroy_unread(self, ours: re.Pattern[str]) -> None:
+        """Destroy the sets of such names that no rule reads; what is still read after a while has other readers."""
+        for _ in range(_UNREAD_LOOKS):
+            reads = {name: int(count) for name, count in _READS.findall(self._run("ipset", "list", "-terse"))}
+            found = {name: count for name, count in reads.items() if ours.match(name)}
+            self.restore_sets(f"destroy {name}" for name, count in found.items() if not count)
+            if not any(found.values()):
+                return
+            time.sleep(_BUSY_PAUSE)
+
     def _run(self, name: str, *arguments: str, given: str = "") -> str:
         try:
             done = subprocess.run(
@@ -90,24 +114,11 @@ class Commands:
                 input=given,
                 capture_output=True,
                 text=True,
-                timeout=_SECONDS,
+                timeout=SECONDS,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CommandError(f"{name} did not run: {error}") from error
         if done.returncode:
-            raise CommandError(f"{name} refused: {_reason(done.stderr, given)}")
+            raise CommandError(f"{name} refused: {reason(done.stderr, given)}")
         return done.stdout
-
-
-def _text(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _reason(words: str, given: str) -> str:
-    """The program's words on one line, with the line of input it names."""
-    said = " ".join(line for line in words.split("\n") if line.strip() and not line.startswith(("Try ", "# Warning")))
-    for word in said.replace(":", " ").split():
-        if word.isdigit() and 0 < int(word) <= given.count("\n"):
-            return f"{said} [{given.splitlines()[int(word) - 1]}]"
-    return said or "no reason given"

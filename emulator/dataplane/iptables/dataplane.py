@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
-from emulator.dataplane.iptables.base import HOOKS, dispatch_chains, static_chains
-from emulator.dataplane.iptables.commands import CommandError, Commands, Variant
+from emulator.dataplane.iptables.base import dispatch_chains, static_chains
+from emulator.dataplane.iptables.commands import Commands, Variant
 from emulator.dataplane.iptables.drift import said
 from emulator.dataplane.iptables.kernel import SavedRule, parse, saved_chains, saved_rules
 from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, log_prefix
-from emulator.dataplane.iptables.parts import TABLES, Chain, chain_key
+from emulator.dataplane.iptables.parts import TABLES, Chain, Table, chain_key
 from emulator.dataplane.iptables.plan import Plan, plan
+from emulator.dataplane.iptables.restorer import CommandError
 from emulator.dataplane.iptables.trace import LegacyTrace, NftTrace
 from emulator.dataplane.iptables.wanted import Programmed
 from emulator.nflog import DENY_GROUP, LOG_GROUP, DropListener
@@ -110,8 +111,7 @@ class IptablesDataplane:
         if before and rules:
             self._commands.restore_sets(before)
             before = []
-        for family, lines in rules.items():
-            self._commands.restore(family, lines)
+        self._commands.restore(rules)
         if before or after:
             self._commands.restore_sets([*before, *after])
         if destroyed := [name for made in plans.values() for name in made.destroyed]:
@@ -188,37 +188,49 @@ class IptablesDataplane:
         return made(node, self, self._commands, packet)
 
     def clean(self) -> None:
-        """Remove our chains, the jumps to them and our sets, and nothing else."""
-        for family in FAMILIES:
-            saved = self._commands.save(family)
-            kernel = parse(family, saved, "")
-            ours = [(table, chain) for table, chain in saved_chains(saved) if chain.startswith(CHAIN_PREFIX)]
-            lines: list[str] = []
-            for table in TABLES:
-                body = [
-                    f"-D {base} {at}"
-                    for hooked, base, _ in HOOKS
-                    for at, found in reversed(list(enumerate(kernel.hooks[hooked, base], 1)))
-                    if hooked == table and found
-                ]
-                body += [f"{verb} {chain}" for verb in ("-F", "-X") for place, chain in ours if place == table]
-                if body:
-                    lines += [f"*{table}", *body, "COMMIT"]
-            if lines:
-                self._commands.restore(family, lines)
-        created = (line.split(" ")[1] for line in self._commands.save_sets().splitlines() if line.startswith("create"))
-        if names := [name for name in created if OWN_SET.match(name)]:
-            self._commands.destroy_sets(names)
+        """Remove our chains, the jumps to them and our sets, and nothing else.
+
+        The jumps first: a packet among the rules would otherwise go on with them and find chains empty. Sets that the
+        other variant's rules read are left to it.
+        """
+        for remove in (_without_hooks, _without_chains):
+            lines = {family: remove(family, self._commands.save(family)) for family in FAMILIES}
+            self._commands.restore({family: some for family, some in lines.items() if some})
+        self._commands.destroy_unread(OWN_SET)
         self._programmed = {}
 
     def close(self) -> None:
-        """Nothing is held open; what is programmed stays."""
+        """End the restore programs; what is programmed stays."""
+        self._commands.close()
 
 
 def _applied(plans: Iterable[Plan]) -> Applied:
     made = list(plans)
     lines = [line for one in made for line in (*one.sets_before, *one.rules, *one.sets_after, *one.destroyed)]
     return Applied(len(lines), sum(len(line) + 1 for line in lines))
+
+
+def _without_hooks(family: Family, saved: str) -> list[str]:
+    """Lines that remove the jumps to our chains."""
+    kernel = parse(family, saved, "")
+    removed: dict[Table, list[str]] = {table: [] for table in TABLES}
+    for (table, base), hashes in kernel.hooks.items():
+        removed[table] += [f"-D {base} {at}" for at, found in reversed(list(enumerate(hashes, 1))) if found]
+    return _by_table(removed)
+
+
+def _without_chains(_: Family, saved: str) -> list[str]:
+    """Lines that remove our chains, to which nothing leads any more."""
+    ours = [(table, chain) for table, chain in saved_chains(saved) if chain.startswith(CHAIN_PREFIX)]
+    removed: dict[Table, list[str]] = {table: [] for table in TABLES}
+    for verb in ("-F", "-X"):
+        for table, chain in ours:
+            removed[table].append(f"{verb} {chain}")
+    return _by_table(removed)
+
+
+def _by_table(body: Mapping[Table, list[str]]) -> list[str]:
+    return [line for table, lines in body.items() if lines for line in (f"*{table}", *lines, "COMMIT")]
 
 
 class LegacyIptablesDataplane(IptablesDataplane):

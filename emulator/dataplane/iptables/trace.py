@@ -72,7 +72,7 @@ class _Trace:
         self._met: list[_Met] = []
         self._listen()
         self._open = True
-        commands.restore(self._family, ["*raw", *(f"-I {hook} 1 {self._line}" for hook in _HOOKS), "COMMIT"])
+        commands.restore({self._family: ["*raw", *(f"-I {hook} 1 {self._line}" for hook in _HOOKS), "COMMIT"]})
 
     def _listen(self) -> None:
         raise NotImplementedError
@@ -103,7 +103,7 @@ class _Trace:
         if not self._open:
             return
         self._open = False
-        self._commands.restore(self._family, ["*raw", *(f"-D {hook} {self._line}" for hook in _HOOKS), "COMMIT"])
+        self._commands.restore({self._family: ["*raw", *(f"-D {hook} {self._line}" for hook in _HOOKS), "COMMIT"]})
         self._stop()
 
 

@@ -1,0 +1,105 @@
+"""A restore program that stays between applies.
+
+Starting one, loading its extensions, and above all its end, at which the nft variant waits for the kernel to let go of
+what the transaction replaced, cost many times what a small change does. One that is left running reads on after each
+COMMIT, and with `--verbose` echoes a comment as soon as everything before it is in force.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from reference.errors import MuslinError
+
+SECONDS = 60
+_LONG = 1 << 20  # after that much text a program has grown, and a new one is started next time
+
+
+class CommandError(MuslinError):
+    """A program refused its input, or is not to be had."""
+
+
+class Restorer:
+    """One restore program, started when it is needed, in the network namespace of whoever needs it first."""
+
+    def __init__(self, path: str) -> None:
+        """Nothing is started yet."""
+        self._name = Path(path).name
+        self._command = (path, "--noflush", "--wait", "--verbose")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._texts = 0
+
+    def run(self, lines: Iterable[str]) -> None:
+        """Run the transactions of all tables in `lines`; returns when they are in force.
+
+        Raises:
+            CommandError: one was refused; those before it are in force.
+        """
+        self._texts += 1
+        given = as_text(lines)
+        echo = f"# text {self._texts}\n".encode()
+        process = self._process = self._process or _start(self._command)
+        said = _converse(process, given.encode() + echo, echo)
+        if not said.endswith(echo):
+            self.close()
+            raise CommandError(f"{self._name} refused: {reason(said.decode(errors='replace'), given)}")
+        if len(given) > _LONG:
+            self.close()
+
+    def close(self) -> None:
+        """End the program, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+        )
+    except OSError as error:
+        raise CommandError(f"{command[0]} did not run: {error}") from error
+
+
+def _converse(process: subprocess.Popen[bytes], given: bytes, echo: bytes) -> bytes:
+    """What the program says to a text, up to the echo at its end or its own end; what it got by then it has run."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    left, said, until = memoryview(given), b"", time.monotonic() + SECONDS
+    os.set_blocking(process.stdin.fileno(), False)
+    while not said.endswith(echo):
+        writers = [process.stdin] if left else []
+        readable, writable, _ = select.select([process.stdout], writers, [], max(0.0, until - time.monotonic()))
+        if not readable and not writable:
+            return said + f"no answer in {SECONDS} s".encode()
+        if readable:
+            if not (heard := os.read(process.stdout.fileno(), 1 << 16)):
+                return said
+            said += heard
+        elif writable:
+            try:
+                left = left[os.write(process.stdin.fileno(), left) :]
+            except BrokenPipeError:
+                left = left[:0]
+    return said
+
+
+def as_text(lines: Iterable[str]) -> str:
+    """The lines as a program reads them."""
+    return "".join(f"{line}\n" for line in lines)
+
+
+def reason(words: str, given: str) -> str:
+    """A program's words on one line, with the line of input it names."""
+    said = " ".join(line for line in words.split("\n") if line.strip() and not line.startswith(("Try ", "# Warning")))
+    for word in said.replace(":", " ").split():
+        if word.isdigit() and 0 < int(word) <= given.count("\n"):
+            return f"{said} [{given.splitlines()[int(word) - 1]}]"
+    return said or "no reason given"
