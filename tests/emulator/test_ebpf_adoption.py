@@ -137,6 +137,9 @@ def test_connections_older_than_a_host_endpoint_go_on(sandboxed):
     assert sandboxed(first_guard) == ["before", "behind it", f"{END} at up0"]
 
 
+WAYS = (("egress", "cali1", ("1", "2")), ("ingress", "cali1", ("2", "1")), ("egress", "cali1", ("1", "1")))
+
+
 def places():
     """Whether the programs keep flows where `layout.flow_key` says, both ways, for every kind of packet."""
     node, wrong = Bench(make_devices()), []
@@ -144,7 +147,7 @@ def places():
     kinds = [(6, {}), (17, {}), (132, {}), (1, {"icmp_type": 8}), (1, {"icmp_type": 13}), (47, {})]
     for family in (4, 6):
         for protocol, more in kinds + ([(58, {"icmp_type": 128})] if family == 6 else []):
-            for hook, interface, ends in (("egress", "cali1", ("1", "2")), ("ingress", "cali1", ("2", "1"))):
+            for hook, interface, ends in WAYS:
                 node.forget_flows()
                 source, target = (f"{'10.0.0.' if family == 4 else 'fd00::'}{end}" for end in ends)
                 ports = (0, 0) if more or protocol == 47 else (700, 80)

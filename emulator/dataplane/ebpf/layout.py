@@ -109,7 +109,7 @@ def local_key(address: str) -> bytes:
 def flow_key(interface: int, protocol: int, source: str, destination: str, ports: Ports, icmp: int = 0) -> Flow:
     """A connection at an interface; of an ICMP exchange both ports are its identifier, `icmp` is the request's type."""
     first, second = (packed(source), ports[0]), (packed(destination), ports[1])
-    is_low = _WORDS.unpack(first[0]) < _WORDS.unpack(second[0])
+    is_low = (_WORDS.unpack(first[0]), ports[0]) < (_WORDS.unpack(second[0]), ports[1])
     low, high = (first, second) if is_low else (second, first)
     kind = icmp << 8 | (not is_low) if icmp else 0
     family = 6 if ":" in source else 4
