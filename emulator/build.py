@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emulator.cluster import PRIVATE_LOG, RunningCluster
-from emulator.dataplane import DATAPLANES
+from emulator.dataplane import require_dataplane
 from emulator.spec import ClusterSpec
 from encryption.available import require
 from reference import commands
@@ -51,17 +51,13 @@ def describe(spec: ClusterSpec) -> Topology:
     """The topology a spec names; its dataplane is checked too."""
     if spec.topology not in TOPOLOGIES:
         raise InvalidInputError(f"topology {spec.topology!r} is not known; there are {', '.join(sorted(TOPOLOGIES))}")
-    if spec.dataplane not in DATAPLANES:
-        raise InvalidInputError(f"dataplane {spec.dataplane!r} is not known; there are {', '.join(sorted(DATAPLANES))}")
+    require_dataplane(spec.dataplane)
     topology = TOPOLOGIES[spec.topology](spec.nodes)
     nodes = sorted(host.name for host in hosts(topology) if host.is_node)
     for node, dataplane in spec.node_dataplanes.items():
         if node not in nodes:
             raise InvalidInputError(f"there is no node {node!r} to have its own dataplane; there is {', '.join(nodes)}")
-        if dataplane not in DATAPLANES:
-            raise InvalidInputError(
-                f"dataplane {dataplane!r} of {node} is not known; there are {', '.join(sorted(DATAPLANES))}"
-            )
+        require_dataplane(dataplane, of=node)
     return topology
 
 

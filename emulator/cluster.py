@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -51,13 +53,13 @@ class RunningCluster:
         self._fabric = fabric
         self._compiler = Compiler()
         self._programs: Map[str, NodeProgram] = Map()
-        self._commands = threading.Lock()
+        self._commands = threading.RLock()  # again and again by who makes the cluster stand still
         self._progress = threading.Condition()  # notified when a node acknowledges, or fails
         self._wanted = threading.Event()
         self._failure: MuslinError | None = None
         self.machines = {name: of_pid(fabric.pid(name), name) for name in state.hosts}
         self.agents = {
-            host.name: NodeAgent(host, self.machines[host.name], state.node_dataplanes.get(host.name, spec.dataplane))
+            host.name: NodeAgent(host, self.machines[host.name], state.dataplane_of(host.name))
             for host in state.hosts.values()
             if host.is_node
         }
@@ -82,14 +84,35 @@ class RunningCluster:
     # -- commands --------------------------------------------------------------------------------------------------
 
     def change(self, decide: Callable[[State], Decision]) -> Decision:
-        """Decide on the current state, make the events durable, and have them enforced in the background."""
+        """Decide on the current state, make the events durable, and have them enforced in the background.
+
+        Raises:
+            EnvironmentLacksError: it asks for a dataplane that a machine cannot have; nothing was changed.
+        """
         with self._commands:
             decision = decide(self.state)
             if decision.drafts:
+                self._prepare_dataplanes(decision.state)
                 self.log.append(decision.drafts, time.time(), decision.state)
                 self.state = decision.state
                 self._wanted.set()
             return decision
+
+    def _prepare_dataplanes(self, state: State) -> None:
+        """Before a choice of dataplanes is durable, they are in force beside the old ones: all of them, or none."""
+        changing = [agent for name, agent in self.everyone.items() if agent.dataplane != state.dataplane_of(name)]
+        ready = [(agent, agent.prepare_dataplane(state.dataplane_of(agent.name))) for agent in changing]
+        failed = [(agent, error) for agent, done in ready if (error := done.exception()) is not None]
+        if not failed:
+            return
+        wait_for([agent.prepare_dataplane(agent.dataplane) for agent in changing])
+        agent, error = failed[0]
+        kind = type(error) if isinstance(error, MuslinError) else MuslinError
+        raise kind(f"{agent.name} keeps the {agent.dataplane} dataplane: {error}") from error
+
+    def use_dataplane(self, dataplane: str, machines: Sequence[str]) -> Decision:
+        """Go over to another dataplane, on these machines or on all."""
+        return self.change(lambda state: commands.choose_dataplane(state, dataplane, machines, now=time.time()))
 
     def apply(self, resources: Sequence[AnyResource]) -> Decision:
         """Apply resources, all or none."""
@@ -155,7 +178,7 @@ class RunningCluster:
         """A host outside the cluster gets an agent with its first host endpoint, and keeps it."""
         for name, program in programs.items():
             if program.host_endpoints and name not in self.agents and name not in self.outside:
-                agent = HostAgent(state.hosts[name], self.machines[name], self.spec.dataplane)
+                agent = HostAgent(state.hosts[name], self.machines[name], state.dataplane_of(name))
                 agent.watch(self._drifted)
                 self._drops.append(agent.drops)
                 self.outside = {**self.outside, name: agent}
@@ -209,6 +232,17 @@ class RunningCluster:
                     raise MuslinError(f"{', '.join(late)} did not enforce event {seq} within {PATIENCE:.0f} s")
             return self.enforced
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """No command and no other question runs meanwhile, and all that was decided is enforced.
+
+        Raises:
+            MuslinError: a node cannot enforce it.
+        """
+        with self._commands:
+            self.wait(self.state.seq)
+            yield
+
     # -- questions -------------------------------------------------------------------------------------------------
 
     def namespace_of(self, name: str) -> NetworkNamespace:
@@ -240,8 +274,8 @@ class RunningCluster:
             InvalidInputError: a probe names what does not exist.
             MuslinError: a node cannot enforce `seq`.
         """
-        with self._commands:
-            self.wait(max(seq, self.state.seq))
+        with self.standing_still():
+            self.wait(seq)
             packets = [self.packet_of(probe) for probe in probes]
             return self._prober.probe_many(probes, packets, self.enforced, alias=self._translated_source)
 

@@ -12,9 +12,8 @@ from reference.policy import evaluate
 
 def explain(cluster: RunningCluster, probe: Probe, seq: int) -> Explanation:
     """Send one probe with tracing on at every node it may cross."""
-    cluster.wait(seq)
-    packet = cluster.packet_of(probe)
-    with ExitStack() as stack:
+    with cluster.standing_still(), ExitStack() as stack:
+        packet = cluster.packet_of(probe)
         traces = [stack.enter_context(agent.tracing(packet)) for agent in cluster.everyone.values()]
         outcome = cluster.probe_many([probe], seq)[0]
         steps = [step for steps_seen in traces for step in steps_seen()]

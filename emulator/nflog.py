@@ -29,7 +29,7 @@ from reference.packet import PORTED, Packet
 DENY_GROUP, LOG_GROUP = 1, 2
 COPY_RANGE = 128
 _PACKET, _CONFIG = SUBSYS_LOG << 8, SUBSYS_LOG << 8 | 1
-_BIND, _PF_BIND, _COPY_PACKET = 1, 3, 2
+_BIND, _UNBIND, _PF_BIND, _COPY_PACKET = 1, 2, 3, 2
 _IPV6_EXTENSIONS = frozenset({0, 43, 60})  # hop-by-hop, routing, destination options: the length is in byte 1
 _IPV6_FRAGMENT = 44
 _ICMP = frozenset({1, 58})
@@ -57,6 +57,7 @@ class DropListener:
         """
         self.node = node
         self._decoder = decoder
+        self._group = group
         self._socket = NetfilterSocket(lossy=True)
         self._interfaces: dict[int, str] = {}
         self._names = socket.socket(
@@ -74,7 +75,9 @@ class DropListener:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; the next listener may come at once, also while a child process holds the descriptor."""
+        if self._socket.fileno() >= 0:
+            self._socket.tell(Message(_CONFIG, attribute(1, bytes([_UNBIND])), family=0, resource=self._group))
         self._socket.close()
         self._names.close()
 

@@ -174,6 +174,10 @@ class NetfilterSocket:
         self._socket.send(pack(message, seq, NLM_F_ACK))
         self._acknowledged(seq, 1)
 
+    def tell(self, message: Message) -> None:
+        """Send one message and wait for no word: the kernel has dealt with it when this returns."""
+        self._socket.send(pack(message, self._next(1)))
+
     def ask(self, message: Message) -> bytes:
         """Send one message and return the attributes of the one that answers it.
 

@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
 
-from emulator.dataplane import DATAPLANES
-from emulator.dataplane.contract import Counter, Dataplane, DropSource, RuleRef, TraceStep, Tracing
+from emulator.dataplane.contract import Counter, DropSource, RuleRef, TraceStep, Tracing
+from emulator.enforcement import Enforcement
 from emulator.namespaces import NetworkNamespace, Worker
 from emulator.pods import PodNetwork
 from emulator.routes import RouteTable
@@ -44,13 +44,12 @@ class HostAgent:
         self.name = host.name
         self.namespace = namespace
         self.enforced = 0  # the sequence number this machine has acknowledged
-        self._program: NodeProgram | None = None  # what the kernel was last made to be
         self._trouble = ""
         self._traces = 0  # under way
         self._worker = Worker(namespace, name=f"{'node' if host.is_node else 'host'} {host.name}")
         self._worker.call(self._settle_in)
-        self._dataplane: Dataplane = self._worker.call(DATAPLANES[dataplane])
-        self.drops: DropSource = self._worker.call(self._dataplane.drops, host.name)
+        self._enforcement = self._worker.call(Enforcement, host.name, dataplane)
+        self.drops: DropSource = self._enforcement.drops
 
     def _settle_in(self) -> None:
         """Prepare the namespace before the dataplane comes."""
@@ -60,12 +59,19 @@ class HostAgent:
         return self._worker.submit(self._converge, state, program)
 
     def _converge(self, state: State, program: NodeProgram) -> None:
-        del state
-        self._enforce(program)
+        self._enforcement.enforce(state.dataplane_of(self.name), program)
 
-    def _enforce(self, program: NodeProgram) -> None:
-        self._dataplane.apply(program)
-        self._program = program
+    @property
+    def dataplane(self) -> str:
+        """The dataplane that enforces now."""
+        return self._enforcement.dataplane
+
+    def prepare_dataplane(self, name: str) -> Future[None]:
+        """Put a dataplane in force beside the one there is, so that a state that asks for it can be enforced at once.
+
+        With the present one's name what was prepared is taken back.
+        """
+        return self._worker.submit(self._enforcement.prepare, name)
 
     def watch(self, report: Callable[[str, str], None]) -> None:
         """Look for drift from now on, in a thread of its own; repair it, and report (machine, what was wrong)."""
@@ -86,10 +92,7 @@ class HostAgent:
         if self._traces:  # a trace may put rules of its own before everything else
             return ""
         try:
-            found = self._dataplane.drift()
-            if found and self._program is not None:
-                self._dataplane.forget()
-                self._dataplane.apply(self._program)
+            found = self._enforcement.mend()
         except MuslinError as error:
             text = f"the kernel could not be looked at or repaired: {error}"
             found = "" if text == self._trouble else text  # said once, tried again and again
@@ -100,7 +103,7 @@ class HostAgent:
 
     def counters(self) -> Mapping[RuleRef, Counter]:
         """What every rule has matched."""
-        return self._worker.call(self._dataplane.counters)
+        return self._worker.call(self._enforcement.counters)
 
     @contextmanager
     def tracing(self, packet: Packet) -> Iterator[Callable[[], list[TraceStep]]]:
@@ -112,7 +115,7 @@ class HostAgent:
             self._worker.call(self._end_trace, tracer)
 
     def _begin_trace(self, packet: Packet) -> Tracing:
-        tracer = self._dataplane.trace(self.name, packet)
+        tracer = self._enforcement.trace(packet)
         self._traces += 1
         return tracer
 
@@ -143,7 +146,7 @@ class NodeAgent(HostAgent):
     def _converge(self, state: State, program: NodeProgram) -> None:
         """Attachments before policy: an interface nobody has programmed yet lets nothing through (POL-19)."""
         self._pods.update(e for e in state.endpoints.values() if e.node == self.name)
-        self._enforce(program)
+        super()._converge(state, program)
         self._routes.apply(node_routes(state, self.name))
         self._encryption.apply(state)
 

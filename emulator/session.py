@@ -143,6 +143,15 @@ class Session:
         """Put a failed node back on the fabric."""
         self._change("recover_node", node=node)
 
+    def use_dataplane(self, dataplane: str, *machines: str) -> None:
+        """Go over to another dataplane on these machines, or on all when none is named; nothing opens meanwhile.
+
+        Raises:
+            InvalidInputError: there is no such machine or dataplane.
+            EnvironmentLacksError: a machine cannot have it, and all keep what they have.
+        """
+        self._change("use_dataplane", dataplane=dataplane, machines=machines)
+
     def _change(self, method: str, **params: object) -> list[str]:
         answer = self.call(method, **params)
         self._last = answer["seq"]

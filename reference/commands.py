@@ -29,6 +29,7 @@ __all__ = [
     "Outcome",
     "apply",
     "bootstrap",
+    "choose_dataplane",
     "delete",
     "disable_encryption",
     "enable_encryption",
@@ -192,6 +193,24 @@ def recover_node(state: State, node: str, *, now: float) -> Decision:
     _node_host(state, node)
     if node in state.failed_nodes:
         plan.emit(USER, ev.NodeRecovered(node))
+    return plan.decision()
+
+
+def choose_dataplane(state: State, dataplane: str, machines: Sequence[str] = (), *, now: float) -> Decision:
+    """Machines go over to another dataplane; none named: all of them. Nothing happens to those that have it already.
+
+    Raises:
+        InvalidInputError: there is no such machine.
+    """
+    plan = Plan(state, now)
+    for machine in dict.fromkeys(machines):
+        if machine not in state.hosts:
+            there_are = ", ".join(sorted(state.hosts)) or "none"
+            raise InvalidInputError(f"there is no node or host {machine!r} (there are: {there_are})")
+        if state.dataplane_of(machine) != dataplane:
+            plan.emit(USER, ev.DataplaneChosen(dataplane, machine))
+    if not machines and (state.node_dataplanes or state.dataplane != dataplane):
+        plan.emit(USER, ev.DataplaneChosen(dataplane))
     return plan.decision()
 
 

@@ -25,6 +25,13 @@ class ClusterCreated(Event, frozen=True):
     node_dataplanes: dict[str, str] = {}  # of nodes with another one
 
 
+class DataplaneChosen(Event, frozen=True):
+    """A machine is to go over to another dataplane, or all of them are."""
+
+    dataplane: str
+    node: str = ""  # a node or an outside host; "" for all, also those that had one of their own
+
+
 class HostAttached(Event, frozen=True):
     """A node or an outside host was put on the fabric."""
 
@@ -121,6 +128,7 @@ class KeyPublished(Event, frozen=True):
 
 AnyEvent = (
     ClusterCreated
+    | DataplaneChosen
     | HostAttached
     | NodeFailed
     | NodeRecovered

@@ -33,7 +33,7 @@ class State:
     name: str = ""
     topology: str = ""
     dataplane: str = ""
-    node_dataplanes: Map[str, str] = field(default_factory=Map)  # of nodes with another one
+    node_dataplanes: Map[str, str] = field(default_factory=Map)  # of machines with another one
     resources: _Resources = field(default_factory=Map)  # by internal kind, then by key; no empty kinds
     endpoints: Map[tuple[str, str], WorkloadEndpoint] = field(default_factory=Map)  # by (namespace, pod)
     addresses: Map[str, tuple[tuple[str, str], ...]] = field(default_factory=Map)  # address -> endpoint keys, sorted
@@ -65,6 +65,10 @@ class State:
         """The resource stored under a key, or None."""
         items = self.resources.get(key.kind)
         return None if items is None else items.get(key)
+
+    def dataplane_of(self, machine: str) -> str:
+        """The dataplane that a node or an outside host shall have."""
+        return self.node_dataplanes.get(machine, self.dataplane)
 
 
 def evolve(state: State, record: Record) -> State:
@@ -205,6 +209,18 @@ def _fold(event: ev.Event, state: Progress) -> None:
 def _(event: ev.ClusterCreated, state: Progress) -> None:
     state.name, state.topology, state.dataplane = event.name, event.topology, event.dataplane
     state.node_dataplanes = Map(event.node_dataplanes)
+
+
+@_fold.register
+def _(event: ev.DataplaneChosen, state: Progress) -> None:
+    if not event.node:
+        state.dataplane, state.node_dataplanes = event.dataplane, Map()
+        return
+    if event.node not in state.hosts:
+        raise ValueError(f"{event.node} is to have another dataplane but does not exist")
+    others = {name: own for name, own in state.node_dataplanes.items() if name != event.node}
+    own = {event.node: event.dataplane} if event.dataplane != state.dataplane else {}
+    state.node_dataplanes = Map({**others, **own})
 
 
 @_fold.register

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from emulator.cluster import RunningCluster
+from emulator.dataplane import require_dataplane
 from emulator.dataplane.contract import Counter, RuleRef
 from emulator.execute import execute
 from emulator.explain import explain
@@ -53,6 +54,13 @@ class OneNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A node."""
 
     node: str
+
+
+class Dataplane(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A dataplane, and the machines that are to have it; none: all."""
+
+    dataplane: str
+    machines: list[str] = []
 
 
 class Sequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,8 +119,9 @@ def _status(call: Call, _: Nothing) -> dict[str, Any]:
     return {
         "name": cluster.spec.name,
         "topology": cluster.state.topology,
-        "dataplane": cluster.spec.dataplane,
+        "dataplane": cluster.state.dataplane,
         "node_dataplanes": dict(cluster.state.node_dataplanes),
+        "dataplanes": {name: agent.dataplane for name, agent in cluster.everyone.items()},  # in force now
         "encryption": cluster.state.encryption,
         "log": cluster.log_path,
         "leased": cluster.spec.leased,  # it ends with the process that made it
@@ -146,6 +155,11 @@ def _fail_node(call: Call, params: OneNode) -> dict[str, Any]:
 
 def _recover_node(call: Call, params: OneNode) -> dict[str, Any]:
     return _changed(call, call.cluster.recover_node(params.node))
+
+
+def _use_dataplane(call: Call, params: Dataplane) -> dict[str, Any]:
+    require_dataplane(params.dataplane)
+    return _changed(call, call.cluster.use_dataplane(params.dataplane, params.machines))
 
 
 def _wait(call: Call, params: Sequence) -> int:
@@ -208,6 +222,7 @@ METHODS: dict[str, tuple[type[Any], Callable[[Call, Any], Any]]] = {
     "delete": (Keys, _delete),
     "fail_node": (OneNode, _fail_node),
     "recover_node": (OneNode, _recover_node),
+    "use_dataplane": (Dataplane, _use_dataplane),
     "wait": (Sequence, _wait),
     "probe_many": (Probes, _probe_many),
     "explain": (OneProbe, _explain),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from emulator.dataplane.contract import Dataplane
+from reference.errors import InvalidInputError
 
 
 def _made_by(module: str, name: str) -> Callable[[], Dataplane]:
@@ -25,3 +26,14 @@ DATAPLANES: Mapping[str, Callable[[], Dataplane]] = {
     "iptables-legacy": _made_by("emulator.dataplane.iptables.dataplane", "LegacyIptablesDataplane"),
 }
 """Each is made in a thread that lives in the node's network namespace."""
+
+
+def require_dataplane(name: str, of: str = "") -> None:
+    """Refuse a name that is no dataplane's.
+
+    Raises:
+        InvalidInputError: says which there are.
+    """
+    if name not in DATAPLANES:
+        whose = f" of {of}" if of else ""
+        raise InvalidInputError(f"dataplane {name!r}{whose} is not known; there are {', '.join(sorted(DATAPLANES))}")

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("clusters", "Bring up a cluster that stays."),
     "down": ("clusters", "Take a cluster down."),
     "ls": ("clusters", "List the running clusters."),
+    "dataplane": ("dataplane", "Show the nodes' dataplanes, or go over to another one."),
     "apply": ("objects", "Apply manifests to a running cluster."),
     "delete": ("objects", "Delete what manifests name from a running cluster."),
     "get": ("objects", "Show resources of a running cluster."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,12 @@ def _rows() -> list[dict[str, Any]]:
     return rows
 
 
+def _dataplanes(row: dict[str, Any]) -> str:
+    """The dataplane of all nodes, or each and how many have it: "ebpf 1, nftables 2"."""
+    counts = Counter(row["dataplanes"].values())
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{one} {n}" for one, n in sorted(counts.items()))
+
+
 @click.command()
 @output.json_option
 def ls(as_json: bool) -> int:
@@ -200,12 +207,12 @@ def ls(as_json: bool) -> int:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for title in ("NAME", "PID", "NODES", "PODS", "EVENTS", "ENCRYPTION", "LOG"):
+    for title in ("NAME", "PID", "NODES", "PODS", "EVENTS", "DATAPLANE", "ENCRYPTION", "LOG"):
         table.add_column(title)
     for row in rows:
         table.add_row(
             row["name"], str(row["pid"]), str(len(row["nodes"])), str(row["pods"]), str(row["seq"]),
-            row["encryption"] or "none", row["log"],
+            _dataplanes(row), row["encryption"] or "none", row["log"],
         )  # fmt: skip
     output.print_table(table)
     return 0

@@ -55,7 +55,10 @@ _ACTION: Column = ("ACTION", False, lambda _, item: item.spec.staged_action)
 
 COLUMNS: dict[str, list[Column]] = {
     "Pod": [("IP", False, _addresses), ("NODE", False, _node), ("INTERFACE", True, _interface)],
-    "Node": [("ADDRESSES", False, _node_addresses)],
+    "Node": [
+        ("ADDRESSES", False, _node_addresses),
+        ("DATAPLANE", False, lambda state, node: state.dataplane_of(node.name)),
+    ],
     "NetworkPolicy": _POLICY,
     "GlobalNetworkPolicy": _POLICY,
     "StagedNetworkPolicy": [_ACTION, *_POLICY],

@@ -334,6 +334,18 @@ def test_unknown_node_is_named_with_the_known_ones(command: Any, name: str) -> N
         command(EMPTY, name, now=2.0)
 
 
+def test_dataplanes_are_chosen_once() -> None:
+    """Only machines that have another dataplane go over; nothing happens when all have it; strangers are refused."""
+    one = commands.choose_dataplane(EMPTY, "ebpf", ["node-1", "node-1"], now=2.0)
+    assert [draft.event for draft in one.drafts] == [ev.DataplaneChosen("ebpf", "node-1")]
+    assert kinds(commands.choose_dataplane(one.state, "ebpf", ["node-1", "outside"], now=3.0)) == ["DataplaneChosen"]
+    everywhere = commands.choose_dataplane(one.state, "ebpf", now=3.0)
+    assert [draft.event for draft in everywhere.drafts] == [ev.DataplaneChosen("ebpf")]
+    assert kinds(commands.choose_dataplane(everywhere.state, "ebpf", now=4.0)) == []
+    with pytest.raises(InvalidInputError, match=r"no node or host 'node-9' \(there are: node-1, node-2, outside\)"):
+        commands.choose_dataplane(EMPTY, "ebpf", ["node-9"], now=2.0)
+
+
 def test_encryption_is_switched_on_with_the_keys() -> None:
     """Enabling publishes each node's key once; a changed key is published again; disabling forgets all (WG-1, WG-9)."""
     keys = {"node-1": "one", "node-2": "two"}

@@ -204,3 +204,18 @@ def test_folding_in_parts_is_folding_at_once(data: st.DataObject) -> None:
     records = [ev.Record(seq, 1.0, draft.actor, 1, draft.event) for seq, draft in enumerate(drafts, 1)]
     cut = data.draw(st.integers(0, len(records)))
     assert fold(records[cut:], fold(records[:cut])) == fold(records)
+
+
+def test_dataplanes_are_chosen_for_one_or_for_all() -> None:
+    """A choice for one machine differs from the rest until it is the same; one for all forgets what was one's own."""
+    begun = (
+        ev.ClusterCreated("c", "single", "nftables", {"a": "iptables"}),
+        ev.HostAttached(Host(name="a", addresses=("172.30.1.11",), subnet="s", is_node=True)),
+    )
+    state = after(*begun, ev.DataplaneChosen("ebpf", "a"))
+    assert (state.dataplane_of("a"), state.dataplane_of("b")) == ("ebpf", "nftables")
+    assert dict(after(*begun, ev.DataplaneChosen("nftables", "a")).node_dataplanes) == {}
+    everywhere = after(*begun, ev.DataplaneChosen("ebpf"))
+    assert (everywhere.dataplane, dict(everywhere.node_dataplanes)) == ("ebpf", {})
+    with pytest.raises(ValueError, match="z is to have another dataplane but does not exist"):
+        after(*begun, ev.DataplaneChosen("ebpf", "z"))

@@ -21,6 +21,7 @@ from reference.endpoints import Family
 from reference.program.nets import widest
 
 TABLE = "muslin_ebpf"
+_CHAINS = ("from_unprogrammed", "to_unprogrammed", "to_host", "nat_outgoing")
 _WORDS: dict[Family, str] = {4: "ip", 6: "ip6"}
 
 
@@ -126,7 +127,10 @@ class Guard:
         return found
 
     def clean(self) -> None:
-        """Remove the table."""
+        """Remove the table: first its chains, as a packet among them would otherwise find the sets empty."""
         with Libnftables() as nft:
+            if self._listed():
+                chains = [f"chain inet {TABLE} {name}\n" for name in _CHAINS]
+                nft.run("".join(f"flush {chain}delete {chain}" for chain in chains))
             nft.run(f"add table inet {TABLE}\ndelete table inet {TABLE}\n")
         self._there, self._sets = False, {}

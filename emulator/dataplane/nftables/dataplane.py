@@ -23,7 +23,9 @@ from emulator.dataplane.nftables.operations import (
     GET_RULE,
     NEW_TABLE,
     AddRules,
+    FlushChain,
     Operation,
+    RemoveChain,
     describe,
     message,
     messages,
@@ -195,7 +197,14 @@ class NftablesDataplane:
                 yield string(rule[2]), rule.get(4, b"")
 
     def clean(self) -> None:
-        """Remove the table, and nothing else."""
+        """Remove the table, and nothing else.
+
+        First what leads into it: a packet among the rules would otherwise go on with them and find the sets empty.
+        """
+        hooked = kernel.base_chains(self._socket)
+        operations: list[Operation] = [step for name in hooked for step in (FlushChain(name), RemoveChain(name))]
+        if operations:
+            self._socket.transact([sent for operation in operations for sent in messages(operation)])
         self._socket.transact([message(NEW_TABLE, flags=NLM_F_CREATE), message(DELETE_TABLE)])
         self.forget()
 

@@ -111,6 +111,11 @@ def read(socket: NetfilterSocket) -> KernelTable | None:
     return table
 
 
+def base_chains(socket: NetfilterSocket) -> list[str]:
+    """The names of the table's chains that the kernel itself calls."""
+    return [string(body[3]) for body in _dump(socket, GET_CHAIN) if 4 in body]
+
+
 def _dump(socket: NetfilterSocket, kind: int) -> Iterator[dict[int, bytes]]:
     try:
         for data in socket.dump(message(kind)):
