@@ -184,8 +184,10 @@ def _is_refusal(attempt: Attempt, drop: Drop) -> bool:
 
     A pod's packet bears the node's address only once every list of the way out is behind it (NAT-1). What the node
     sends under that address is a reset: the answer came untracked, and never found its way back to the pod (HEP-4).
+    An echo request is none; it may be the node's own, which has the same key.
     """
-    return drop.rule.direction == "egress" and drop.packet.source == attempt.alias != attempt.packet.source
+    borrowed = drop.packet.source == attempt.alias != attempt.packet.source
+    return borrowed and drop.rule.direction == "egress" and drop.packet.protocol not in ICMP_PROTOCOLS
 
 
 def template(packet: Packet) -> Packet:

@@ -135,6 +135,21 @@ def test_a_node_s_own_drop_is_not_taken_for_that_of_its_pod():
     assert outstanding.dropped(drop(own)) is pod
 
 
+def test_a_node_s_echo_request_is_no_answer_to_its_pod():
+    """When the drops of both pings come in the other order, neither counts as a drop of an answer."""
+    lent = "172.30.1.11"
+    own = Packet(source=lent, destination="10.0.0.2", protocol=1, source_port=0, icmp_type=8, icmp_code=0)
+    pod, node = Attempt(0, PROBE, PING, alias=lent), Attempt(1, PROBE, own)
+    outstanding = Outstanding()
+    outstanding.add(pod)
+    outstanding.add(node)
+
+    outstanding.dropped(drop(own))  # at the far end, and the pod's
+    leaving = RuleRef(tier="t1", policy="gnp:p", direction="egress", rule=0)
+    assert outstanding.dropped(Drop(node="node-1", rule=leaving, packet=own, interface="")) is pod
+    assert not pod.reply_dropped
+
+
 def test_the_rest_of_a_torn_down_connection_contradicts_nothing():
     """A segment dropped as invalid after the answer is no evidence; before it, it is."""
     invalid = Drop(node="node-1", rule=RuleRef(guard="invalid", direction="ingress"), packet=TCP, interface="")
