@@ -1,0 +1,94 @@
+"""What was measured, as it is kept: raw figures by round, from which tables and plots are made."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.dataplane.shapes import Policies
+from reference.errors import InvalidInputError
+
+
+class Cell(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that is measured once in every round. `again`: another bed like it, to see what chance does."""
+
+    dataplane: str  # "" for none at all
+    policies: Policies
+    mode: str
+    path: str  # "near": between two pods of one node; "far": between two nodes
+    family: int = 4
+    again: bool = False
+
+
+class Series(msgspec.Struct):
+    """The rates of a cell, by round: operations a second."""
+
+    cell: Cell
+    rates: dict[int, float] = {}
+
+
+class Change(msgspec.Struct):
+    """What a dataplane's change took, in seconds, each time it was done; `what` of `changes.py`."""
+
+    dataplane: str
+    policies: Policies
+    what: str
+    seconds: list[float] = []
+    floor: list[float] = []  # the bare kernel work beside it, if there is such a thing
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What could not be measured."""
+
+    dataplane: str
+    policies: Policies
+    reason: str
+
+
+class Record(msgspec.Struct):
+    """A run, or several that went on where the one before ended."""
+
+    machine: str = ""
+    milliseconds: int = 0
+    rounds: int = 0
+    series: list[Series] = []
+    changes: list[Change] = []
+    failures: list[Failure] = []
+
+    def rates(self) -> dict[Cell, dict[int, float]]:
+        """Rates by cell."""
+        return {series.cell: series.rates for series in self.series}
+
+
+def this_machine() -> str:
+    """What it was measured on, in a line."""
+    return (
+        f"Python {platform.python_version()}, Linux {platform.release()}, {platform.machine()}, "
+        f"{os.cpu_count()} processors"
+    )
+
+
+def load(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        InvalidInputError: there is none, or it is not one.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InvalidInputError(f"{path} holds no measurements of dataplanes: {error}") from error
+
+
+def save(record: Record, path: Path) -> None:
+    """Write a record, as a whole or not at all."""
+    record.series = [
+        Series(s.cell, {number: float(f"{rate:.6g}") for number, rate in s.rates.items()}) for s in record.series
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=0) + b"\n")
+    unfinished.replace(path)

@@ -1,0 +1,337 @@
+/* Traffic between two network namespaces, as lean as sockets allow, so that what is between them shows.
+ *
+ *   traffic MODE CLIENT_NS SERVER_NS ADDRESS PORT MILLISECONDS CLIENT_CPU SERVER_CPU
+ *
+ * Both ends are processes of this program: the parent is the client, its child the server. The namespaces are paths. One
+ * line is printed: operations, seconds, and what was sent.
+ *
+ *   stream   TCP, one connection; operations are bytes that arrived
+ *   rr       TCP, one connection; a byte there and a byte back
+ *   crr      TCP; connect, a byte there and a byte back, close; to one port, again and again
+ *   first    the same, but every connection goes to a port of its own: nothing remembered of one helps the next
+ *   udp      64 bytes a datagram, in batches; operations are datagrams that arrived
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BLOCK = 128 << 10, BATCH = 64, DATAGRAM = 64, WARM_MS = 4, QUEUE = 16 << 20, PATIENCE = 2, LOOK = 16, PORTS = 1600 };
+
+static struct sockaddr_storage to;
+static socklen_t to_length;
+static volatile uint64_t *arrived; /* shared by both processes: bytes or datagrams */
+static char block[BLOCK];
+static int listeners[PORTS], ports = 1, used; /* ports there are, and connections made */
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "%s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static long checked(long result, const char *what)
+{
+	if (result < 0)
+		fail(what);
+	return result;
+}
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec + time.tv_nsec * 1e-9;
+}
+
+static void enter(const char *namespace)
+{
+	int fd = checked(open(namespace, O_RDONLY | O_CLOEXEC), namespace);
+
+	checked(setns(fd, CLONE_NEWNET), "setns");
+	close(fd);
+}
+
+static void run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set); /* where there is no such processor: anywhere */
+}
+
+static int opened(int type)
+{
+	struct timeval patience = { .tv_sec = PATIENCE };
+	int fd = checked(socket(to.ss_family, type | SOCK_CLOEXEC, 0), "socket");
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	return fd;
+}
+
+static void towards(int port)
+{
+	if (to.ss_family == AF_INET)
+		((struct sockaddr_in *)&to)->sin_port = htons(port);
+	else
+		((struct sockaddr_in6 *)&to)->sin6_port = htons(port);
+}
+
+static int connected(void)
+{
+	int one = 1, fd = opened(SOCK_STREAM);
+
+	checked(connect(fd, (struct sockaddr *)&to, to_length), "connect");
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return fd;
+}
+
+/* -- servers: they end by a signal ------------------------------------------------------------------------------- */
+
+static void serve_stream(void)
+{
+	int fd = checked(accept(listeners[0], NULL, NULL), "accept");
+	ssize_t got;
+
+	while ((got = recv(fd, block, BLOCK, MSG_TRUNC)) > 0) /* taken off the queue without being copied */
+		*arrived += got;
+	pause();
+}
+
+static void serve_bytes(int once)
+{
+	char byte;
+
+	for (int i = 0;; i = (i + 1) % ports) {
+		int one = 1, fd = checked(accept(listeners[i], NULL, NULL), "accept");
+
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		while (recv(fd, &byte, 1, 0) == 1 && send(fd, &byte, 1, MSG_NOSIGNAL) == 1 && !once)
+			;
+		close(fd);
+	}
+}
+
+static void batch_of(struct mmsghdr *messages, struct iovec *parts, size_t size)
+{
+	memset(messages, 0, BATCH * sizeof(*messages));
+	for (int i = 0; i < BATCH; i++) {
+		parts[i] = (struct iovec){ block + i * DATAGRAM, size };
+		messages[i].msg_hdr.msg_iov = &parts[i];
+		messages[i].msg_hdr.msg_iovlen = 1;
+	}
+}
+
+static void serve_datagrams(void)
+{
+	struct mmsghdr messages[BATCH];
+	struct iovec parts[BATCH];
+
+	batch_of(messages, parts, 1);
+	for (;;) {
+		int got = recvmmsg(listeners[0], messages, BATCH, MSG_WAITFORONE | MSG_TRUNC, NULL);
+
+		if (got > 0)
+			*arrived += got;
+	}
+}
+
+/* -- clients ----------------------------------------------------------------------------------------------------- */
+
+struct outcome {
+	double operations, seconds, sent;
+};
+
+static uint64_t send_block(int fd)
+{
+	return checked(send(fd, block, BLOCK, MSG_NOSIGNAL), "send");
+}
+
+static uint64_t exchange(int fd)
+{
+	char byte = 0;
+
+	checked(send(fd, &byte, 1, MSG_NOSIGNAL), "send");
+	if (recv(fd, &byte, 1, 0) != 1)
+		fail("no answer");
+	return 1;
+}
+
+static uint64_t whole_connection(int first)
+{
+	int fd;
+
+	if (ports > 1 && used == ports)
+		return 0;
+	towards(first + used++ % ports);
+	fd = connected();
+	exchange(fd);
+	close(fd);
+	return 1;
+}
+
+static uint64_t send_batch(int fd)
+{
+	static struct mmsghdr messages[BATCH];
+	static struct iovec parts[BATCH];
+
+	if (!messages[0].msg_hdr.msg_iovlen)
+		batch_of(messages, parts, DATAGRAM);
+	return checked(sendmmsg(fd, messages, BATCH, 0), "sendmmsg");
+}
+
+/* Operate for a while; the clock is looked at every few operations. */
+static struct outcome repeat(uint64_t (*operate)(int), int fd, double seconds, int look, int theirs)
+{
+	struct outcome found = { 0 };
+	uint64_t before = *arrived;
+	double start = now();
+
+	do {
+		double before = found.sent;
+
+		for (int i = 0; i < look; i++)
+			found.sent += operate(fd);
+		if (found.sent == before)
+			break; /* all ports are used */
+		found.seconds = now() - start;
+	} while (found.seconds < seconds);
+	found.operations = theirs ? *arrived - before : found.sent;
+	return found;
+}
+
+static struct mode {
+	const char *name;
+	int type, look, theirs; /* look at the clock after so many; what counts is what the server saw */
+	uint64_t (*operate)(int);
+} modes[] = {
+	{ "stream", SOCK_STREAM, 1, 1, send_block },
+	{ "rr", SOCK_STREAM, LOOK, 0, exchange },
+	{ "crr", SOCK_STREAM, LOOK, 0, whole_connection },
+	{ "first", SOCK_STREAM, LOOK, 0, whole_connection },
+	{ "udp", SOCK_DGRAM, 1, 1, send_batch },
+};
+
+static void serve(const struct mode *mode)
+{
+	if (mode->operate == send_block)
+		serve_stream();
+	else if (mode->operate == send_batch)
+		serve_datagrams();
+	else
+		serve_bytes(mode->operate == whole_connection);
+}
+
+static void listen_on(const struct mode *mode, int first)
+{
+	int size = QUEUE, one = 1;
+
+	for (int i = 0; i < ports; i++) {
+		int fd = listeners[i] = opened(mode->type);
+
+		towards(first + i);
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		if (mode->type == SOCK_DGRAM)
+			setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+		checked(bind(fd, (struct sockaddr *)&to, to_length), "bind");
+		if (mode->type == SOCK_STREAM)
+			checked(listen(fd, 64), "listen");
+	}
+	towards(first);
+}
+
+static void address(const char *text)
+{
+	struct sockaddr_in *four = (struct sockaddr_in *)&to;
+	struct sockaddr_in6 *six = (struct sockaddr_in6 *)&to;
+
+	if (inet_pton(AF_INET, text, &four->sin_addr) == 1) {
+		four->sin_family = AF_INET;
+		to_length = sizeof(*four);
+	} else if (inet_pton(AF_INET6, text, &six->sin6_addr) == 1) {
+		six->sin6_family = AF_INET6;
+		to_length = sizeof(*six);
+	} else {
+		errno = EINVAL;
+		fail(text);
+	}
+}
+
+/* The client's socket; or the first port, where every operation makes its own. */
+static int client(const struct mode *mode, int first)
+{
+	int fd;
+
+	if (mode->operate == whole_connection)
+		return first;
+	if (mode->type == SOCK_STREAM)
+		return connected();
+	fd = opened(SOCK_DGRAM);
+	checked(connect(fd, (struct sockaddr *)&to, to_length), "connect");
+	return fd;
+}
+
+int main(int count, char **words)
+{
+	struct outcome found;
+	struct mode *mode;
+	double seconds;
+	int port, fd;
+	pid_t server;
+
+	if (count != 9) {
+		fprintf(stderr, "traffic MODE CLIENT_NS SERVER_NS ADDRESS PORT MILLISECONDS CLIENT_CPU SERVER_CPU\n");
+		return 2;
+	}
+	for (mode = modes; strcmp(mode->name, words[1]); mode++)
+		if (mode == modes + sizeof(modes) / sizeof(*modes) - 1)
+			return 2;
+	address(words[4]);
+	port = atoi(words[5]);
+	if (!strcmp(mode->name, "first"))
+		ports = PORTS;
+	seconds = atoi(words[6]) * 1e-3;
+	arrived = mmap(NULL, sizeof(*arrived), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (arrived == MAP_FAILED)
+		fail("mmap");
+	setpriority(PRIO_PROCESS, 0, -20); /* a shared machine; an ordinary user does without */
+
+	enter(words[3]);
+	listen_on(mode, port);
+	server = checked(fork(), "fork");
+	if (!server) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		run_on(atoi(words[8]));
+		serve(mode);
+		_exit(0);
+	}
+	for (int i = 0; i < ports; i++)
+		close(listeners[i]);
+	run_on(atoi(words[7]));
+	enter(words[2]);
+	fd = client(mode, port);
+	repeat(mode->operate, fd, WARM_MS * 1e-3, mode->look, mode->theirs);
+	found = repeat(mode->operate, fd, seconds, mode->look, mode->theirs);
+	kill(server, SIGKILL);
+	waitpid(server, NULL, 0);
+	printf("%.0f %.9f %.0f\n", found.operations, found.seconds, found.sent);
+	return 0;
+}
