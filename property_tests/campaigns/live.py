@@ -1,14 +1,19 @@
-"""The kernel's side of a campaign: one cluster stays up, each trial's resources take the place of the last one's."""
+"""The kernel's side of a campaign: a cluster per dataplane stays up, each trial's resources replace the last one's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from emulator.dataplane.ebpf.trial import Trial
 from emulator.probe.types import Outcome, Probe
 from emulator.session import Session
+from emulator.spec import DEFAULT_DATAPLANE
 from property_tests.worlds import FABRIC_NODES, FABRIC_TOPOLOGY
+from reference.errors import EnvironmentLacksError
 from reference.packet import PORTED, PROTOCOLS, Packet, protocol_name
 from reference.policy import evaluate
 from reference.resources import AnyResource, Key
@@ -30,13 +35,17 @@ def can_be_sent(packet: Packet) -> bool:
 class LiveKernel:
     """A running cluster that answers packets. Use it in a `with` block; called, it brings up the resources asked of."""
 
-    def __init__(self) -> None:
+    def __init__(self, dataplane: str = DEFAULT_DATAPLANE) -> None:
         """Bring nothing up yet."""
-        self._session = Session(topology=FABRIC_TOPOLOGY, nodes=FABRIC_NODES)
+        self._session = Session(topology=FABRIC_TOPOLOGY, nodes=FABRIC_NODES, dataplane=dataplane)
         self._seeded: frozenset[Key] = frozenset()
 
     def __enter__(self) -> Self:
-        self._session.start()
+        try:
+            self._session.start()
+        except BaseException:
+            self._session.close()
+            raise
         self._seeded = frozenset(_keys(self._session.state))
         return self
 
@@ -59,6 +68,33 @@ class LiveKernel:
         keys = [key for key in _keys(self._session.state) if key not in self._seeded]
         if keys:
             self._session.delete_keys(keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """What of the kernel a campaign can ask."""
+
+    live: Mapping[str, LiveKernel]  # by dataplane
+    test_runs: Trial | None  # of the eBPF programs, where they run
+    lacking: Mapping[str, str]  # why a dataplane is left out, by its name
+
+
+@contextmanager
+def brought_up(dataplanes: Iterable[str], say: Callable[[str], None] = lambda _: None) -> Iterator[Kernels]:
+    """A live cluster for each of these dataplanes that this machine and user can run, while the block runs."""
+    with ExitStack() as stack:
+        live: dict[str, LiveKernel] = {}
+        lacking: dict[str, str] = {}
+        test_runs = None
+        for name in dataplanes:
+            say(f"bringing up a cluster on {name}")
+            try:
+                live[name] = stack.enter_context(LiveKernel(name))
+                if name == "ebpf":
+                    test_runs = stack.enter_context(Trial())
+            except EnvironmentLacksError as error:
+                lacking[name] = " ".join(str(error).split())
+        yield Kernels(live, test_runs, lacking)
 
 
 def _arrived(state: State, outcome: Outcome) -> bool | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from property_tests.campaigns.live import name_at
+from property_tests.campaigns.witnesses import Witness
 from property_tests.worlds import FABRIC_NODES, FABRIC_TOPOLOGY, on_fabric
 from reference.packet import PORTED, Packet, protocol_name
 from reference.policy.verdict import Verdict
@@ -16,13 +17,12 @@ from reference.resources.output import manifest
 from reference.state import State
 
 
-def as_scenario(
-    resources: Sequence[AnyResource], verdict: Verdict, state: State, other: Literal["program", "kernel"]
-) -> str:
+def as_scenario(resources: Sequence[AnyResource], verdict: Verdict, state: State, witness: Witness, said: str) -> str:
     """The YAML of a scenario: bring up these manifests and expect of this packet what the oracle says.
 
     A scenario names pods, hosts and addresses, protocols and destination ports; what else the packet has (a source
     port, an ICMP type, another protocol) stands in the lesson. Nodes are the topology's, so Node manifests stay out.
+    Where a dataplane differs, the scenario runs on that one.
     """
     packet = verdict.packet
     expectation = {
@@ -32,20 +32,24 @@ def as_scenario(
         "family": packet.family,
     }
     scenario: dict[str, Any] = {
-        "name": f"mismatch-{other}",
-        "title": f"Oracle and {other} differ on {packet}",
-        "lesson": _lesson(verdict, other),
+        "name": f"mismatch-{witness.name.replace(' ', '-')}",
+        "title": f"Oracle and {witness.name} differ on {packet}",
+        "lesson": _lesson(verdict, witness, said),
         "topology": FABRIC_TOPOLOGY,
         "nodes": FABRIC_NODES,
+        **({"dataplane": witness.dataplane} if witness.dataplane else {}),
         "manifests": [manifest(resource) for resource in on_fabric(resources)],
         "expect": [{"allow" if verdict.allowed else "deny": expectation}],
     }
     return yaml.safe_dump(scenario, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _lesson(verdict: Verdict, other: str) -> str:
-    said, opposite = ("allows", "denies") if verdict.allowed else ("denies", "allows")
-    return f"The oracle {said} {verdict.packet}: {verdict.reason}. The {other} {opposite} it. Found by a campaign."
+def _lesson(verdict: Verdict, witness: Witness, said: str) -> str:
+    does = "allows" if verdict.allowed else "denies"
+    again = f" Shows on: muslin verify --dataplane {witness.dataplane}." if witness.dataplane else ""
+    return (
+        f"The oracle {does} {verdict.packet}: {verdict.reason}. The {witness.name} {said}. Found by a campaign.{again}"
+    )
 
 
 def _port(packet: Packet) -> str:

@@ -193,6 +193,8 @@ WRONG = [
     (("replay", "nowhere.db"), "there is no event log at nowhere.db"),
     (("replay", "README.md", "--at", "soon"), "'soon' is not a valid integer"),
     (("fuzz", "--time", "soon"), "'soon' is not a valid float"),
+    (("fuzz", "--dataplane", "ipfw"), "--dataplane 'ipfw' is not known; there is all, ebpf, iptables, "),
+    (("fuzz", "--dataplane", "ebpf", "--no-kernel"), "--dataplane and --no-kernel contradict each other"),
     (("completion", "tcsh"), "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
     (("evalute",), "no command is named 'evalute'; did you mean 'evaluate'?"),
     (("frobnicate",), "no command is named 'frobnicate'; see: muslin --help"),

@@ -1,18 +1,25 @@
 """The campaign: finds deliberately broken compilers, makes the finding small, and writes a scenario that shows it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from msgspec.structs import replace
 
+from emulator.dataplane.ebpf.bench import in_words_of_the_kernel
 from property_tests.campaigns import CampaignResult, Mismatch, search
 from property_tests.campaigns.differential import program_differs
+from property_tests.worlds import fabric_world
+from reference import policy
 from reference.packet import Packet
 from reference.program import hosts, kubernetes, rules, walks
+from reference.program.interpret import Decision, decide
+from reference.program.types import NodeProgram
 from reference.resources import AnyResource, Node
 from reference.resources.calico import EntityRule
 from reference.resources.kubernetes import PolicyPort
+from reference.state import State
 from scenarios.load import load_scenario
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -123,7 +130,7 @@ def test_a_seed_is_a_campaign() -> None:
     one, same, other = (search(PATIENCE, seed, lines.append, most_clusters=8) for seed in (7, 7, 8))
     assert _counts(one) == _counts(same) != _counts(other)
     assert len(lines) == 24
-    assert lines[7] == f"8 clusters, {one.packets} packets, 0 mismatches"
+    assert lines[7] == f"8 clusters; packets: oracle {one.packets}, program {one.packets}; 0 mismatches"
 
 
 def test_time_ends_a_campaign() -> None:
@@ -132,19 +139,66 @@ def test_time_ends_a_campaign() -> None:
 
 
 def test_a_lying_kernel_is_found() -> None:
-    """Answers of a kernel are held against the oracle, shrunk, and reported as the kernel's."""
-    asked: list[int] = []
+    """Of several kernels the one that lies is named; its scenario runs on that dataplane, and is small."""
+    asked: dict[str, list[int]] = {"nftables": [], "iptables": []}
+
+    def right(resources: Sequence[AnyResource], packets: Sequence[Packet]) -> list[bool]:
+        asked["nftables"].append(len(packets))
+        state = fabric_world().apply(*resources).state
+        return [policy.allowed(state, one) for one in packets]
 
     def lying(resources: Sequence[AnyResource], packets: Sequence[Packet]) -> list[bool]:
-        asked.append(len(packets))
+        asked["iptables"].append(len(packets))
         return [True] * len(packets)
 
-    found = search(PATIENCE, 3, kernel=lying, most_clusters=200)
+    found = search(PATIENCE, 3, kernels={"nftables": right, "iptables": lying}, most_clusters=200)
     (mismatch,) = found.mismatches
-    assert (mismatch.other, mismatch.allowed) == ("kernel", False)
-    assert found.kernel_packets > 0
-    assert asked[0] > 1
-    assert "kernel allows it" in mismatch.scenario
+    assert (mismatch.other, mismatch.allowed, mismatch.said) == ("iptables", False, "allows it")
+    assert found.readings["nftables"].packets == found.readings["iptables"].packets > 0
+    assert found.kernel_packets == 2 * found.readings["iptables"].packets
+    assert asked["nftables"][0] == asked["iptables"][0] > 1
+    assert len(asked["nftables"]) == found.readings["nftables"].clusters  # a mismatch is shrunk on its dataplane only
+    assert len(asked["iptables"]) > len(asked["nftables"])
+    scenario = yaml.safe_load(mismatch.scenario)
+    assert scenario["dataplane"] == "iptables"
+    assert "The iptables allows it" in scenario["lesson"]
+    assert "muslin verify --dataplane iptables" in scenario["lesson"]
+
+
+class Deaf:
+    """Test runs that give no evidence of half the packets, and of the others say what the programs should say."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason  # said of every denial, instead of the right one
+        self.decided: Callable[[Packet], Decision]
+
+    def bring(self, state: State, programs: Mapping[str, NodeProgram]) -> None:
+        """Have a cluster to speak of."""
+        self.decided = lambda one: decide(programs, state, one)
+
+    def fates(self, packets: Sequence[Packet]) -> list[str | None]:
+        """Every other packet's fate."""
+        return [None if number % 2 else self._fate(self.decided(one)) for number, one in enumerate(packets)]
+
+    def _fate(self, decision: Decision) -> str:
+        return in_words_of_the_kernel(decision) if decision.allowed or not self.reason else self.reason
+
+
+def test_test_runs_are_heard() -> None:
+    """Test runs that say the same are not accused; what they give no evidence of is counted."""
+    found = search(PATIENCE, 3, test_runs=Deaf(), most_clusters=10)
+    reading = found.readings["ebpf test run"]
+    assert found.mismatches == ()
+    assert reading.packets == found.packets == 2 * reading.silent
+
+
+def test_another_reason_is_a_mismatch() -> None:
+    """A test run that denies what is denied, but by another rule, is found: counters and reports would be wrong."""
+    found = search(PATIENCE, 3, test_runs=Deaf("spoofed (egress)"))
+    (mismatch,) = found.mismatches
+    assert (mismatch.other, mismatch.allowed) == ("ebpf test run", False)
+    assert mismatch.said.startswith("drops it for another reason: spoofed (egress), not ")
+    assert yaml.safe_load(mismatch.scenario)["dataplane"] == "ebpf"
 
 
 def test_entities_of_one_kind_are_enough() -> None:
