@@ -295,3 +295,103 @@ def set_back(dataplane):
 def test_an_old_program_is_drift(sandboxed, dataplane):
     """What was right before the last apply is not right after it."""
     assert sandboxed(set_back, dataplane) == [False, True, False]
+
+
+def both_variants(dataplane):
+    """Somebody programs the other variant; what is said about it, look after look."""
+    lab = Lab(dataplane)
+    lab.apply(end())
+    other = "iptables-nft" if dataplane == "iptables-legacy" else "iptables-legacy"
+    said = [lab.dataplane.drift()]
+    run(other, "-S")
+    said.append(lab.dataplane.drift())
+    run(other, "-A", "INPUT", "-j", "ACCEPT")
+    said += [lab.dataplane.drift(), lab.dataplane.drift()]
+    run(other, "-F")
+    said.append(lab.dataplane.drift())
+    run(other.replace("ip", "ip6", 1), "-t", "raw", "-A", "OUTPUT", "-j", "ACCEPT")
+    said.append(lab.dataplane.drift())
+    return said
+
+
+def test_rules_of_the_other_variant_are_told_once(sandboxed, as_user, dataplane):
+    """IPT-7: tables of the other variant are told while they hold rules, once each time; empty ones are no matter.
+
+    Which legacy tables there are only root may know.
+    """
+    mine, other = ("legacy", "nft") if dataplane == "iptables-legacy" else ("nft", "legacy")
+    words = "both variants of iptables hold rules here: iptables-{} has some in {}, beside those of iptables-{}; {}"
+    filtered, raw = (
+        words.format(other, t, mine, "a packet must pass both") for t in ("iptables filter", "ip6tables raw")
+    )
+    blind = mine == "nft" and as_user(["id"]) != ["id"]
+    expected = [""] * 6 if blind else ["", "", filtered, "", "", raw]
+    assert sandboxed(both_variants, dataplane) == expected
+
+
+def quiet(dataplane):
+    """Looks while nobody changes anything but counters, and after changes that leave every number as it was."""
+    from emulator.dataplane.iptables.commands import Commands
+
+    saves = []
+    listed = Commands.save
+    Commands.save = lambda self, *given, **more: saves.append(given) or listed(self, *given, **more)
+    lab = Lab(dataplane)
+    lab.apply(end())
+    said = [lab.dataplane.drift()]
+    lab.tcp(1, 2, 80)
+    lab.tcp(1, 2, 80, 6)
+    said += [lab.dataplane.drift() for _ in range(3)]
+    looked = len(saves)
+    run("ipset", "restore", given="del cali40n1 10.0.0.128\nadd cali40n1 10.0.0.129\n")
+    said.append(lab.dataplane.drift())
+    lab.dataplane.forget()
+    lab.apply(end())
+    said.append(lab.dataplane.drift())
+    rule = run(tool(dataplane), "-S", "cali-wl-to-host").splitlines()[-1]
+    run("sh", "-c", f"{tool(dataplane)} -R cali-wl-to-host 1 {rule.partition('cali-wl-to-host')[2]}")
+    said.append(lab.dataplane.drift())
+    return {"said": said, "looked": looked}
+
+
+def test_looking_costs_nothing_while_nothing_changes(sandboxed, dataplane):
+    """Only the first apply and the first look after it read the tables; a member or a rule put in another's place is found."""
+    assert sandboxed(quiet, dataplane) == {
+        "said": ["", "", "", "", "set cali40n1 has other members", "", "chain filter cali-wl-to-host has other rules"],
+        "looked": 4,
+    }
+
+
+def members():
+    """Single members, by netlink and as the ipset program then prints them; and refusals."""
+    from emulator.dataplane.iptables.ipset import IpSets
+    from emulator.dataplane.iptables.restorer import CommandError
+
+    sets = IpSets()
+    run("ipset", "restore", given="create n4 hash:net\ncreate p6 hash:ip,port family inet6\ncreate i4 hash:net,iface\n")
+    states = [sets.state()]
+    sets.change(["add n4 10.0.0.0/24", "add n4 10.9.0.7/32", "add p6 fd00::1,6:80", "add p6 fd00::2,132:81"])
+    states.append(sets.state())
+    sets.change(["add i4 10.0.0.1,cali1", "del n4 10.9.0.7/32"])
+    said = []
+    for line in ("add n4 10.0.0.0/24", "del p6 fd00::3,6:80", "add none 10.0.0.0/8"):
+        try:
+            sets.change([line])
+        except CommandError as error:
+            said.append(str(error))
+    states += [sets.state(), sets.state()]
+    saved = sorted(line for line in run("ipset", "save").splitlines() if line.startswith("add"))
+    return {"saved": saved, "said": said, "states": [states.index(one) for one in states]}
+
+
+def test_single_members_need_no_program(sandboxed):
+    """What is added by netlink is what ipset prints; what is there already or not there is refused."""
+    assert sandboxed(members) == {
+        "saved": ["add i4 10.0.0.1,cali1", "add n4 10.0.0.0/24", "add p6 fd00::1,tcp:80", "add p6 fd00::2,sctp:81"],
+        "said": [
+            "the kernel refused `add n4 10.0.0.0/24`: it is there already, or it is not there",
+            "the kernel refused `del p6 fd00::3,6:80`: it is there already, or it is not there",
+            "the kernel refused `add none 10.0.0.0/8`: No such file or directory",
+        ],
+        "states": [0, 1, 2, 2],
+    }

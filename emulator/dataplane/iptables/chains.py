@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
+import msgspec
+
+from emulator.dataplane.blocks import Block, Item, in_blocks
 from emulator.dataplane.contract import Guard, RuleRef
 from emulator.dataplane.iptables.matching import Needs, conditions
-from emulator.dataplane.iptables.names import PROFILE_TIER, group_chain, log_prefix, policy_chain, walk_chain
+from emulator.dataplane.iptables.names import (
+    PROFILE_TIER,
+    block_chain,
+    group_chain,
+    log_prefix,
+    policy_chain,
+    walk_chain,
+)
 from emulator.dataplane.iptables.parts import Chain, Rule, Table
 from emulator.dataplane.nftables.chains import GROUPED_ABOVE, group
 from emulator.nflog import DENY_GROUP, LOG_GROUP
@@ -39,19 +50,48 @@ def policy_chains(policy: PolicyProgram, family: Family, table: Table = "filter"
 def _policy_chain(
     policy: PolicyProgram, direction: FlowDirection, rules: tuple[ProgramRule, ...], family: Family, table: Table
 ) -> Chain:
-    needs = Needs(family)
+    of = _Of(policy.tier, policy.id, direction, family, table)
+    return _rules_chain(policy_chain(policy.id, direction), of, in_blocks(rules))
+
+
+class _Of(NamedTuple):
+    """What the rules of a chain are of."""
+
+    tier: str
+    policy: str
+    direction: FlowDirection
+    family: Family
+    table: Table
+
+
+def _rules_chain(name: str, of: _Of, items: tuple[Item, ...]) -> Chain:
+    needs = Needs(of.family)
     written: list[Rule] = []
-    for rule in rules:
-        ref = RuleRef(tier=policy.tier, policy=policy.id, direction=direction, rule=rule.index, action=rule.action)
-        for matching in conditions(rule.match, needs):
+    blocks: list[Chain] = []
+    for item in items:
+        if isinstance(item, Block):
+            blocks.append(block := _block_chain(of, item))
+            for matching in conditions(item.cover.match, needs):
+                written.append(Rule(_join(matching, f"-j {block.name}"), f"{len(item.items)} more that need this"))
+            written.append(_RETURN_IF_DECIDED)
+            continue
+        ref = RuleRef(tier=of.tier, policy=of.policy, direction=of.direction, rule=item.index, action=item.action)
+        for matching in conditions(item.match, needs):
             written.extend(_acting(matching, ref))
     return Chain(
-        name=policy_chain(policy.id, direction),
-        table=table,
+        name=name,
+        table=of.table,
         rules=tuple(written),
         lookups=frozenset(needs.lookups),
         literals=frozenset(needs.literals),
+        groups=tuple(blocks),
     )
+
+
+@lru_cache(maxsize=8192)
+def _block_chain(of: _Of, block: Block) -> Chain:
+    """The chain behind a condition; known by its content, so that blocks that did not change stay."""
+    return _rules_chain(block_chain(of.direction, msgspec.json.encode((of, block.items))), of, block.items)
 
 
 def _acting(matching: str, ref: RuleRef) -> Iterator[Rule]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+from emulator.dataplane.iptables.ipset import IpSets
 from emulator.dataplane.iptables.parts import TABLES
 from emulator.dataplane.iptables.restorer import SECONDS, CommandError, Restorer, as_text, reason
 from reference.endpoints import Family
@@ -24,6 +25,7 @@ _VERBS = ("restore", "save")
 _READS = re.compile(r"^Name: (\S+)$.*?^References: (\d+)$", re.MULTILINE | re.DOTALL)
 _UNREAD_LOOKS = 20
 _BUSY_RETRIES, _BUSY_PAUSE = 50, 0.005
+_FEW = 50
 
 
 class Commands:
@@ -44,6 +46,7 @@ class Commands:
                     f"{name} is not installed, which the iptables dataplane needs; apt install iptables ipset"
                 )
             self._paths[name] = path
+        self.sets = IpSets()
         self._restorers = {
             family: Restorer(self._paths[f"{tables}-{variant}-restore"]) for family, tables in _TABLES.items()
         }
@@ -63,6 +66,7 @@ class Commands:
         """End the programs that stay."""
         for restorer in self._restorers.values():
             restorer.close()
+        self.sets.close()
 
     def save(self, family: Family, *, counters: bool = False) -> str:
         """The three tables as text.
@@ -75,8 +79,12 @@ class Commands:
         return "".join(self._run(name, *options, "-t", table) for table in TABLES)
 
     def restore_sets(self, lines: Iterable[str]) -> None:
-        """Run lines of `ipset restore`."""
-        self._run("ipset", "restore", given=as_text(lines))
+        """Run lines of `ipset restore`; a few members need no program."""
+        given = list(lines)
+        if len(given) <= _FEW and all(line.startswith(("add ", "del ")) for line in given):
+            self.sets.change(given)
+        else:
+            self._run("ipset", "restore", given=as_text(given))
 
     def save_sets(self) -> str:
         """All sets of both families as text."""

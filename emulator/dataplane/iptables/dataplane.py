@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.iptables.base import dispatch_chains, static_chains
@@ -16,6 +16,7 @@ from emulator.dataplane.iptables.plan import Plan, plan
 from emulator.dataplane.iptables.restorer import CommandError
 from emulator.dataplane.iptables.trace import LegacyTrace, NftTrace
 from emulator.dataplane.iptables.wanted import Programmed
+from emulator.dataplane.iptables.watch import Watch
 from emulator.nflog import DENY_GROUP, LOG_GROUP, DropListener
 from reference.endpoints import Family
 from reference.errors import EnvironmentLacksError
@@ -24,7 +25,6 @@ from reference.program.types import NodeProgram
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 _OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+) ?')
-_VOLATILE = re.compile(r"^#.*\n| \[\d+:\d+\]$", re.MULTILINE)
 _TAG = re.compile(r"(--match-set cali[46])[01]")
 
 
@@ -44,7 +44,9 @@ class IptablesDataplane:
         self._variant: Variant = variant
         self._commands = Commands(variant)
         self._programmed: dict[Family, Programmed] = {}
-        self._undisturbed: dict[int, str] = {}  # what the save commands printed when all was as programmed
+        self._watch = Watch(self._commands.sets, legacy=variant == "legacy")
+        self._undisturbed: Hashable = None  # what the watch saw when all was as programmed
+        self._conflict = ""  # with the other variant, as last told
         self._refs: dict[str, RuleRef] = {}
         for family in FAMILIES:
             self._remember((*static_chains(family, "drop"), *dispatch_chains(())))
@@ -57,6 +59,7 @@ class IptablesDataplane:
         Raises:
             EnvironmentLacksError: the kernel or iptables cannot express something.
         """
+        program = self._unions.extend(program)
         if self._programmed:
             try:
                 return self._send(program, self._programmed)
@@ -76,24 +79,26 @@ class IptablesDataplane:
     def drift(self) -> str:
         """What in the kernel is not as programmed, in a line; "" if nothing is.
 
-        Costs the save commands; their output is only looked into when it is another one than last time.
+        Costs the save commands only when somebody, we included, changed something since the last time. That the other
+        variant of iptables holds rules too is told once (IPT-7).
         """
         if not self._programmed:
             return ""
-        listed = self._listed()
-        if listed == self._undisturbed:
-            return ""
-        found = {family: parse(family, listed[family], listed[0]) for family in FAMILIES}
-        words = "; ".join(filter(None, (said(found[f], self._programmed[f].kernel) for f in FAMILIES)))
-        self._undisturbed = {} if words else listed
-        return words
+        words = []
+        state = self._watch.state()
+        if state != self._undisturbed:
+            listed = self._listed()
+            found = {family: parse(family, listed[family], listed[0]) for family in FAMILIES}
+            words = [said(found[family], self._programmed[family].kernel) for family in FAMILIES]
+            self._undisturbed = None if any(words) else state
+        if (conflict := self._watch.conflict()) != self._conflict:
+            self._conflict = conflict
+            words.append(conflict)
+        return "; ".join(filter(None, words))
 
     def _listed(self) -> dict[int, str]:
-        """What the save commands print of each family, and under 0 all sets; without dates and counts."""
-        listed = {0: self._commands.save_sets()}
-        for family in FAMILIES:
-            listed[family] = _VOLATILE.sub("", self._commands.save(family))
-        return listed
+        """What the save commands print of each family, and under 0 all sets."""
+        return {0: self._commands.save_sets(), **{family: self._commands.save(family) for family in FAMILIES}}
 
     def _read(self) -> dict[Family, Programmed]:
         """What the kernel holds, as far as it is ours, with no notion of why."""
@@ -107,7 +112,7 @@ class IptablesDataplane:
         rules = {family: made.rules for family, made in plans.items() if made.rules}
         for made in plans.values():
             self._remember(made.rewritten)
-        self._programmed, self._undisturbed = {}, {}  # unknown while commands are under way
+        self._programmed, self._undisturbed = {}, None  # unknown while commands are under way
         if before and rules:
             self._commands.restore_sets(before)
             before = []
@@ -202,6 +207,7 @@ class IptablesDataplane:
     def close(self) -> None:
         """End the restore programs; what is programmed stays."""
         self._commands.close()
+        self._watch.close()
 
 
 def _applied(plans: Iterable[Plan]) -> Applied:

@@ -7,6 +7,7 @@ import hashlib
 import re
 from functools import lru_cache
 
+from emulator.dataplane.blocks import UNION_PREFIX
 from emulator.dataplane.contract import RuleRef
 from reference.endpoints import Family
 from reference.program.types import FlowDirection
@@ -45,6 +46,16 @@ def policy_chain(policy: str, direction: FlowDirection) -> str:
 def group_chain(policies: tuple[str, ...], direction: FlowDirection) -> str:
     """The chain of a group of policies, known by its content."""
     return f"cali-g{'i' if direction == 'ingress' else 'o'}-{digest(chr(0).join(policies), 18)}"
+
+
+def block_chain(direction: FlowDirection, content: bytes) -> str:
+    """The chain of a block of rules, known by its content."""
+    return f"cali-b{'i' if direction == 'ingress' else 'o'}-{digest(content.decode(), 18)}"
+
+
+def is_union_name(name: str) -> bool:
+    """Whether a set holds the members of others, for the conditions of blocks; `name` is its first one."""
+    return name[6:].startswith(UNION_PREFIX)
 
 
 def walk_chain(walk: str, direction: FlowDirection) -> str:

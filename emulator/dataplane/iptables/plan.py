@@ -5,6 +5,7 @@ that no packet meets a mixture of two programs (DP-1):
 
 - a set that rules read changes in place only if it is the only thing that changes; otherwise a second set is filled
   beside it, under its other name, and the rules that read it go over to that one together with all other rules;
+- a union, which decides nothing by itself, gains members before everything else and loses them after;
 - addresses a pod loses are taken from the anti-spoofing set before the rules change, those it gains are added after.
 """
 
@@ -17,7 +18,7 @@ from immutables import Map
 
 from emulator.dataplane.iptables.base import HOOKS, nat_sources_set, pools_set, sources_set
 from emulator.dataplane.iptables.kernel import Kernel, KernelSet, common, hook_rule, kernel_member, written
-from emulator.dataplane.iptables.names import tagged
+from emulator.dataplane.iptables.names import is_union_name, tagged
 from emulator.dataplane.iptables.parts import TABLES, Chain, Content, SetType, Table, split_key
 from emulator.dataplane.iptables.wanted import Draft, Programmed, no_program
 from reference.endpoints import Family
@@ -69,6 +70,7 @@ class _Steps:
         self._unseen = {nat_sources_set(family).name, pools_set(family).name}  # change no verdict
         self._sets_before: list[str] = []
         self._sets_after: list[str] = []
+        self._sets_last: list[str] = []
         self._destroyed: list[str] = list(before.kernel.strays)
         self._rewritten: list[Chain] = []
 
@@ -86,7 +88,7 @@ class _Steps:
         return Plan(
             sets_before=tuple(self._sets_before),
             rules=rules,
-            sets_after=tuple(self._sets_after),
+            sets_after=(*self._sets_after, *self._sets_last),
             destroyed=tuple(self._destroyed),
             result=msgspec.structs.replace(self._after, kernel=kernel),
             rewritten=tuple(self._rewritten),
@@ -135,6 +137,8 @@ class _Steps:
                 self._create(name, want, "0")
             elif name == sources_set(self._family).name:
                 self._change_sources(have, want)
+            elif is_union_name(name):
+                self._change_union(have, want)
             elif name in self._unseen or not self._before.sides(name):
                 self._in_place(self._sets_after if name in self._unseen else self._sets_before, name, have, want)
             elif (have.type, have.members) != (want[0].type, want[1]):
@@ -163,6 +167,12 @@ class _Steps:
         name = tagged(want[0].name, have.tag)
         self._sets_before.extend(f"del {name} {member}" for member in sorted(have.members - want[1]))
         self._sets_after.extend(f"add {name} {member}" for member in sorted(want[1] - have.members))
+        self._kernel_sets = self._kernel_sets.set(want[0].name, KernelSet(have.tag, have.type, want[1]))
+
+    def _change_union(self, have: KernelSet, want: Content) -> None:
+        name = tagged(want[0].name, have.tag)
+        self._sets_before.extend(f"add {name} {member}" for member in sorted(want[1] - have.members))
+        self._sets_last.extend(f"del {name} {member}" for member in sorted(have.members - want[1]))
         self._kernel_sets = self._kernel_sets.set(want[0].name, KernelSet(have.tag, have.type, want[1]))
 
     def _in_place(self, lines: list[str], name: str, have: KernelSet, want: Content) -> None:

@@ -1,0 +1,63 @@
+"""Whether anybody changed tables or sets since somebody last looked, for much less than reading them.
+
+The kernel numbers the generations of nf_tables; the legacy tables and the sets it hands out as they are, and they are
+compared without being understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from emulator.dataplane.iptables.ipset import IpSets
+from emulator.dataplane.iptables.parts import TABLES
+from emulator.dataplane.iptables.xtables import LegacyTables
+from emulator.nfnetlink import AF_INET, AF_INET6, SUBSYS_NFTABLES, Message, NetfilterSocket, attributes, string
+
+_GET_RULE, _GET_GENERATION = SUBSYS_NFTABLES << 8 | 7, SUBSYS_NFTABLES << 8 | 16
+
+
+class Watch:
+    """Looks at what one variant of iptables programs, and whether the other one's tables hold rules too."""
+
+    def __init__(self, sets: IpSets, *, legacy: bool) -> None:
+        """Open the sockets."""
+        self._sets, self._legacy = sets, legacy
+        self._socket = NetfilterSocket()
+        self._tables = LegacyTables()
+        self._rivals: tuple[int, list[str]] = 0, []  # rules of the nft variant, in which generation
+
+    def state(self) -> Hashable:
+        """Equal to what it was before if nobody changed anything in between."""
+        return self._tables.state() if self._legacy else self._generation(), self._sets.state()
+
+    def conflict(self) -> str:
+        """A line that names the tables in which the other variant has rules as well (IPT-7); "" if there are none."""
+        rivals = self._nft_rules() if self._legacy else self._tables.rules()
+        if not rivals:
+            return ""
+        mine, theirs = ("legacy", "nft") if self._legacy else ("nft", "legacy")
+        return (
+            f"both variants of iptables hold rules here: iptables-{theirs} has some in {', '.join(rivals)}, "
+            f"beside those of iptables-{mine}; a packet must pass both"
+        )
+
+    def _generation(self) -> int:
+        asked = Message(_GET_GENERATION, b"", family=0)
+        return int.from_bytes(attributes(self._socket.ask(asked))[1], "big")
+
+    def _nft_rules(self) -> list[str]:
+        """Which tables of the nft variant hold rules; looked for only when nf_tables changed."""
+        generation = self._generation()
+        if generation != self._rivals[0]:
+            found: dict[str, None] = {}
+            for family, tool in ((AF_INET, "iptables"), (AF_INET6, "ip6tables")):
+                for body in self._socket.dump(Message(_GET_RULE, b"", family=family)):
+                    if (table := string(attributes(body)[1])) in TABLES:
+                        found[f"{tool} {table}"] = None
+            self._rivals = generation, list(found)
+        return self._rivals[1]
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._socket.close()
+        self._tables.close()
