@@ -40,6 +40,23 @@ DAMAGE = [
     pytest.param("ebpf", "tc filter del dev cali2 egress", "no programs on interface cali2", marks=AS_ROOT),
     pytest.param("ebpf", "nft flush chain inet muslin_ebpf nat_outgoing", "table inet muslin_ebpf", marks=AS_ROOT),
     pytest.param("ebpf", "nft delete table inet muslin_ebpf", "table inet muslin_ebpf", marks=AS_ROOT),
+    *(
+        pytest.param("ebpf", f"{{meddler}} {name} {what}", f"map {name} is not as it was written", marks=AS_ROOT)
+        for name, what in (
+            ("members", "delete"),
+            ("members", "add"),
+            ("members", "change"),
+            ("nets", "add"),
+            ("sources", "add"),
+            ("sources", "delete"),
+            ("endpoints", "change"),
+            ("endpoints", "delete"),
+            ("locals", "delete"),
+            ("code", "change"),
+            ("policies", "change"),
+            ("settings", "change"),
+        )
+    ),
 ]
 
 
@@ -75,6 +92,7 @@ def _a_handle(_):
 FINDERS = {
     "handle": _a_handle,
     "policy_chain": lambda back: next(name for name in back["ipv4"]["chains"] if "pi" in name).partition(" ")[2],
+    "meddler": lambda _: f"{sys.executable} {Path(__file__).with_name('ebpf_meddler.py')}",
     "set": lambda back: next(name for name in back["ipv4"]["sets"] if "clients" in name),
 }
 

@@ -136,7 +136,7 @@ def counters(long_walk):
     for _ in range(1000):
         into(node, tcp(dice.randrange(8), dice.randrange(78, 90)))
     found = {
-        str(action.reference): node.tables.count(block.start + action.offset)
+        str(action.reference): node.tables.code.count(block.start + action.offset)
         for block in node.tables.blocks()
         for action in block.actions
     }

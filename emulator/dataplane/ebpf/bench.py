@@ -84,13 +84,13 @@ class Bench:
         if len(names) > len(self.devices):
             raise EnvironmentLacksError(f"{program.node}: {len(names)} interfaces, {len(self.devices)} on the bench")
         self.interfaces = dict(zip(names, self.devices, strict=False))
-        self.tables.operations = self.tables.bytes = 0
+        self.tables.account.operations = self.tables.account.bytes = 0
         self.tables.know_host(frozenset(host))
         self.begun += 1
         self.tables.bring(program, self.interfaces)
         self.tables.flip(tracing=False)
         self.flipped += 1
-        return Applied(self.tables.operations, self.tables.bytes)
+        return Applied(self.tables.account.operations, self.tables.account.bytes)
 
     def run(self, hook: Hook, interface: str, packet: bytes, *, came_by: int = 1, mark: int = 0) -> str:
         """What becomes of a packet: "allowed", or what was told of its drop. `came_by` 0: it is the machine's own."""

@@ -62,6 +62,7 @@ class EbpfDataplane:
         self._attached: dict[str, int] = {}  # workload interfaces that carry the programs, and
         self._attached_hosts: dict[str, int] = {}  # the machine's own
         self._has_attached = False
+        self._is_doubted = False  # somebody may have written to the maps
         self._trusted = True  # that they still carry them
         self._known: dict[str, int] = {}  # the interfaces that the deciding generation knows
         self._there: dict[str, int] = {}
@@ -82,7 +83,11 @@ class EbpfDataplane:
         own = guarded(program, self._there)
         self._tunnels = self._attachments.without_link_header() if own else frozenset()
         known = {name: index for name, index in self._there.items() if name in program.endpoints or name in own}
-        self._tables.operations = self._tables.bytes = 0
+        account = self._tables.account
+        account.operations = account.bytes = 0
+        if self._is_doubted:
+            self._tables.repair(tracing=self._traces.are_on)
+            self._is_doubted = False
         self._host = frozenset(map(str, self._attachments.addresses()))
         self._tables.know_host(self._host)
         if self._is_new(program, known):
@@ -90,20 +95,22 @@ class EbpfDataplane:
             self._tables.flip(tracing=self._traces.are_on)
             self._known = known
         members = self._attach(program, own)
-        return Applied(self._tables.operations + members, self._tables.bytes)
+        account = self._tables.account
+        return Applied(account.operations + members, account.bytes)
 
     def drift(self) -> str:
-        """Interfaces somebody took a program off, and what is wrong with the table beside; "" if nothing is."""
+        """Interfaces somebody took a program off, maps and a table somebody wrote to; "" if there are none."""
         if self._tables.programmed.program is None:
             return ""
         bare = self._attachments.bare(self._attached, WORKLOAD) + self._attachments.bare(self._attached_hosts, HOST)
         words = [f"no programs on interface {name}" for name in bare[:_MOST_SAID]]
         words += [f"{len(bare) - _MOST_SAID} more such interfaces"] if len(bare) > _MOST_SAID else []
+        words += [f"map {name} is not as it was written" for name in self._tables.wrong()]
         return "; ".join(filter(None, (*words, self._guard.drift())))
 
     def forget(self) -> None:
-        """Attach every program and write the table beside anew at the next apply; the maps are only ours to write."""
-        self._trusted = False
+        """At the next apply attach every program and write the table beside anew, and put right what is in the maps."""
+        self._trusted, self._is_doubted = False, True
         self._guard.forget()
 
     def _is_new(self, program: NodeProgram, known: Mapping[str, int]) -> bool:
@@ -136,7 +143,7 @@ class EbpfDataplane:
         lasting = {name: self._object.maps[name].fd for name in LASTING}
         renewed = _load(sizes, lasting)
         tables = Tables(renewed, self._references, self._tables.epoch)  # packets under way are marked with it
-        tables.operations, tables.bytes = self._tables.operations, self._tables.bytes
+        tables.account.did(self._tables.account.bytes, self._tables.account.operations)
         tables.know_host(self._host)
         if old.program is not None:
             tables.bring(old.program, self._known, self._tunnels)
@@ -205,7 +212,7 @@ class EbpfDataplane:
         found: dict[RuleRef, Counter] = {}
         counts = [(ref, packets, size) for ref, packets, size in self._tables.guard_counts() if packets]
         for block in self._tables.blocks():
-            counts += [(a.reference, *self._tables.count(block.start + a.offset)) for a in block.actions]
+            counts += [(a.reference, *self._tables.code.count(block.start + a.offset)) for a in block.actions]
         for ref, packets, size in counts:
             known = found.get(ref, Counter(0, 0))
             found[ref] = Counter(known.packets + packets, known.bytes + size)

@@ -84,6 +84,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
     "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint), c_void_p)),
+    "bpf_map_lookup_batch": (c_int, (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint), c_void_p)),
     "bpf_map_delete_batch": (c_int, (c_int, c_void_p, POINTER(c_uint), c_void_p)),
     "bpf_prog_get_fd_by_id": (c_int, (c_uint,)),
     "bpf_map_get_fd_by_id": (c_int, (c_uint,)),
@@ -195,6 +196,22 @@ class Table:
             value = self.get(key)
             if value is not None:
                 yield key, value
+
+    def part(self, place: bytes | None, most: int) -> tuple[bytes, bytes, bytes | None]:
+        """(keys, values, where the next part is) of entries from a place on; None: the first, and after the last."""
+        keys, values = (
+            ctypes.create_string_buffer(most * self.key_size),
+            ctypes.create_string_buffer(most * self.value_size),
+        )
+        following = ctypes.create_string_buffer(max(self.key_size, 4))
+        count, options = c_uint(most), _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
+        arguments = self.fd, place, following, keys, values, ctypes.byref(count), ctypes.byref(options)
+        result = _library().bpf_map_lookup_batch(*arguments)
+        if result != -errno.ENOENT:
+            _checked(result, f"reading map {self.name}")
+        size = count.value
+        rest = None if result == -errno.ENOENT else following.raw
+        return ctypes.string_at(keys, size * self.key_size), ctypes.string_at(values, size * self.value_size), rest
 
     def memory(self) -> mmap.mmap:
         """The values of an array made for it, as memory shared with the kernel."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
 
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.encode import words
@@ -30,7 +29,7 @@ def listing(tables: Tables, interface: Callable[[int], str], reference: Callable
     return {
         "endpoints": endpoints,
         "hosts": dict(sorted(_hosts(tables, interface, reference))),
-        "sets": dict(sorted(_sets(tables).items())),
+        "sets": dict(sorted(tables.sets.listed(tables.current).items())),
     }
 
 
@@ -49,10 +48,12 @@ def _hosts(
 def _code(tables: Tables, place: int, reference: Callable[[int], str]) -> Iterator[str]:
     """A walk, its policies in place; it ends where nothing matched."""
     while True:
-        what, _, _, skip, argument = words(tables.instruction(place))
+        what, _, _, skip, argument = words(tables.code.instruction(place))
         if what == "policy":
-            yield f"policy {tables.policy_name(argument)}, when it passes {skip} on"
-            yield from (f"  {line}" for line in _policy(tables, tables.policy_start(argument), reference))
+            yield f"policy {tables.code.policy_name(argument)}, when it passes {skip} on"
+            yield from (
+                f"  {line}" for line in _policy(tables, tables.code.policy_start(argument, tables.current), reference)
+            )
         elif what == "deny":
             yield f"deny: {reference(argument)}"
             if argument == layout.NO_PROFILE:
@@ -67,27 +68,16 @@ def _code(tables: Tables, place: int, reference: Callable[[int], str]) -> Iterat
 
 def _policy(tables: Tables, place: int, reference: Callable[[int], str]) -> Iterator[str]:
     while True:
-        if words(tables.instruction(place))[0] == "end":
+        if words(tables.code.instruction(place))[0] == "end":
             return
         yield _rule_part(tables, place, reference)
         place += 1
 
 
 def _rule_part(tables: Tables, place: int, reference: Callable[[int], str]) -> str:
-    what, leaves_when_true, of_destination, skip, argument = words(tables.instruction(place))
+    what, leaves_when_true, of_destination, skip, argument = words(tables.code.instruction(place))
     if what in ("allow", "deny", "pass", "log"):
         return f"{what}: {reference(argument)}"
-    value = tables.set_name(argument * 2).removesuffix("4") if "address" in what else f"{argument:#x}"
+    value = tables.sets.name(argument * 2).removesuffix("4") if "address" in what else f"{argument:#x}"
     side = " of destination" if of_destination else ""
     return f"{what}{side} {value}, {'when true' if leaves_when_true else 'when false'} {skip} on"
-
-
-def _sets(tables: Tables) -> dict[str, list[str]]:
-    """The members of each set that has any; lists that rules name are said there."""
-    found: dict[str, list[str]] = {}
-    hosts = ((layout.member_text(key), layout.NUMBER.unpack(value)[0]) for key, value in tables.maps["members"].items())
-    nets = ((layout.net_text(key), layout.NET.unpack(value)[0]) for key, value in tables.maps["nets"].items())
-    for (number, member), generations in chain(hosts, nets):
-        if generations >> tables.current & 1 and not tables.is_literal(number):
-            found.setdefault(tables.set_name(number), []).append(member)
-    return {name: sorted(members) for name, members in found.items()}

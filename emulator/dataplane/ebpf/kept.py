@@ -1,0 +1,168 @@
+"""Maps whose every entry is known here, so that what others do to them is found and put right.
+
+As long as nobody wrote to a map, a look costs a reading and a comparison of bytes. Of a large map each look reads a
+part, and goes on with the next one the next time.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+from emulator.dataplane.ebpf.generations import FullError
+from emulator.dataplane.ebpf.libbpf import BpfError, Table
+
+_NO_ROOM = frozenset({errno.E2BIG, errno.ENOSPC})
+ENTRIES_A_LOOK = 1 << 14
+_SPARE = 64  # entries that should not be there are read at once too, if they are few
+BYTES_A_LOOK = 1 << 22
+
+
+class Account:
+    """What was sent to the kernel."""
+
+    def __init__(self) -> None:
+        self.operations = self.bytes = 0
+
+    def did(self, size: int, operations: int = 1) -> None:
+        """Add to it."""
+        self.operations += operations
+        self.bytes += size
+
+
+class KeptTable:
+    """A map that is written only through here."""
+
+    def __init__(self, table: Table, account: Account) -> None:
+        self.table = table
+        self._account = account
+        self._wanted: dict[bytes, bytes] = {}
+        self._right: dict[int, bytes] = {}  # parts of the map that were found right since we last wrote to it, as read
+        self._begin_round()
+
+    def _begin_round(self) -> None:
+        self._place: bytes | None = None  # where the next look begins
+        self._part = self._counted = 0
+
+    def _changes(self) -> None:
+        self._right.clear()
+        self._begin_round()
+
+    def put_all(self, entries: Mapping[bytes, bytes]) -> None:
+        """As `Table.put_all`.
+
+        Raises:
+            FullError: there is no room.
+        """
+        if not entries:
+            return
+        self._wanted |= entries
+        self._changes()
+        try:
+            self.table.put_all(entries)
+        except BpfError as error:
+            if error.code in _NO_ROOM:
+                raise FullError from error
+            raise
+        self._account.did(len(entries) * (self.table.key_size + self.table.value_size), len(entries))
+
+    def remove_all(self, keys: Sequence[bytes]) -> None:
+        """As `Table.remove_all`."""
+        if not keys:
+            return
+        for key in keys:
+            self._wanted.pop(key, None)
+        self._changes()
+        self.table.remove_all(keys)
+        self._account.did(len(keys) * self.table.key_size, len(keys))
+
+    def is_right(self) -> bool:
+        """Look at the next part; that something is missing shows when the last one was looked at."""
+        most = min(ENTRIES_A_LOOK, len(self._wanted) + _SPARE)
+        keys, values, following = self.table.part(self._place, most)
+        if self._right.get(self._part) != keys + values:
+            if not all(self._wanted.get(key) == value for key, value in self._each(keys, values)):
+                return False
+            self._right[self._part] = keys + values
+        self._counted += len(keys) // self.table.key_size
+        self._part, self._place = self._part + 1, following
+        if following is not None:
+            return True
+        is_complete = self._counted == len(self._wanted)
+        self._begin_round()
+        return is_complete
+
+    def repair(self) -> None:
+        """Make the map be what it should."""
+        found: dict[bytes, bytes] = {}
+        place: bytes | None = None
+        while True:
+            keys, values, place = self.table.part(place, ENTRIES_A_LOOK)
+            found.update(self._each(keys, values))
+            if place is None:
+                break
+        wanted = {key: value for key, value in self._wanted.items() if found.get(key) != value}
+        self.remove_all([key for key in found if key not in self._wanted])
+        self.put_all(wanted)
+
+    def _each(self, keys: bytes, values: bytes) -> Iterator[tuple[bytes, bytes]]:
+        key, value = self.table.key_size, self.table.value_size
+        for at in range(len(keys) // key):
+            yield keys[at * key : (at + 1) * key], values[at * value : (at + 1) * value]
+
+
+class KeptArray:
+    """An array in the memory of this process and of the kernel, written only through here."""
+
+    def __init__(self, memory: mmap.mmap, account: Account) -> None:
+        self._memory = memory
+        self._account = account
+        self._wanted = bytearray()  # as far as it was ever written
+        self._at = 0
+
+    def write(self, at: int, data: bytes) -> None:
+        """Write bytes."""
+        self._memory[at : at + len(data)] = data
+        self._keep(at, data)
+
+    def read(self, at: int, length: int) -> bytes:
+        """What the kernel has."""
+        return self._memory[at : at + length]
+
+    def _keep(self, at: int, data: bytes) -> None:
+        missing = at + len(data) - len(self._wanted)
+        if missing > 0:
+            self._wanted += bytes(missing)
+        self._wanted[at : at + len(data)] = data
+        self._account.did(len(data))
+
+    def is_right(self) -> bool:
+        """Look at the next part."""
+        part = slice(self._at, min(self._at + BYTES_A_LOOK, len(self._wanted)))
+        self._at = part.stop if part.stop < len(self._wanted) else 0
+        return self._memory[part] == self._wanted[part]
+
+    def repair(self) -> None:
+        """Make the array be what it should."""
+        for at in range(0, len(self._wanted), 8):
+            word = self._wanted[at : at + 8]
+            if self._memory[at : at + 8] != word:
+                self._memory[at : at + 8] = bytes(word)
+
+
+class KeptNumbers(KeptArray):
+    """An array of numbers of 64 bits; each is written at once."""
+
+    def __init__(self, memory: mmap.mmap, account: Account) -> None:
+        super().__init__(memory, account)
+        self._numbers = memoryview(memory).cast("Q")
+
+    def __getitem__(self, place: int) -> int:
+        """What the kernel has."""
+        return self._numbers[place]
+
+    def __setitem__(self, place: int, number: int) -> None:
+        self._numbers[place] = number
+        self._keep(place * 8, number.to_bytes(8, sys.byteorder))

@@ -1,0 +1,145 @@
+"""Sets of addresses and named ports in the kernel's maps: each member once, with a bit for each generation it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from emulator.dataplane.ebpf import layout
+from emulator.dataplane.ebpf.generations import Generation, Numbers
+from emulator.dataplane.ebpf.kept import KeptNumbers, KeptTable
+from reference.program.nets import widest
+from reference.program.types import IPSet, NodeProgram
+
+BOTH = 3  # the bits of both generations
+_BITS = tuple(map(layout.NUMBER.pack, range(BOTH + 1)))
+
+
+class Sets:
+    """The sets that policies name, and the lists of nets in rules."""
+
+    def __init__(self, members: KeptTable, nets: KeptTable, wide: KeptNumbers, most: int) -> None:
+        self._members = members
+        self._nets = nets
+        self._wide = wide  # by set number: the generations in which it has nets
+        self._numbers = Numbers(0, most)
+        self._literal_users: dict[tuple[str, ...], int] = {}
+        self._nets_in: dict[int, list[int]] = {}  # by set number: how many nets each generation has
+
+    def base(self, name: object) -> int:
+        """The number of a set, or of a list of nets."""
+        return self._numbers.of(name)
+
+    def bring(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
+        """Make the sets of the idle generation, the one with number `at`, be a program's; the other one decides."""
+        if idle.program and idle.program.sets is program.sets and len(idle.sets) == len(program.sets):
+            return
+        for id_ in [id_ for id_ in idle.sets if id_ not in program.sets]:
+            old = idle.sets.pop(id_)
+            self._change(old, frozenset(), old.members, other.sets.get(id_), at)
+        for id_, wanted in program.sets.items():
+            before = idle.sets.get(id_)
+            if before is wanted:
+                continue
+            idle.sets[id_] = wanted
+            if before is None and id_ not in other.sets:
+                self._introduce(wanted)
+                other.sets[id_] = wanted
+                continue
+            had: frozenset[str] = before.members if before else frozenset()
+            added = wanted.members - had
+            only_grew = len(had) + len(added) == len(wanted.members)
+            gone: frozenset[str] = frozenset() if only_grew else had - wanted.members
+            self._change(wanted, added, gone, other.sets.get(id_), at)
+
+    def _introduce(self, ipset: IPSet) -> None:
+        """A set that no generation has: both get it at once, for nothing that decides asks for it yet."""
+        number = layout.set_number(self.base(ipset.id[:-1]), ipset.family)
+        self._write(number, dict.fromkeys(ipset.members, BOTH), [])
+        if ipset.kind == "nets":
+            count = sum(map(_is_net, ipset.members))
+            self._nets_in[number] = [count, count]
+            self._say_wide(number)
+
+    def _change(self, ipset: IPSet, added: frozenset[str], gone: frozenset[str], other: IPSet | None, at: int) -> None:
+        """Members come to and leave the idle generation; the deciding one keeps its own."""
+        mine, theirs = 1 << at, 1 << (1 - at)
+        elsewhere: frozenset[str] = other.members if other else frozenset()
+        number = layout.set_number(self.base(ipset.id[:-1]), ipset.family)
+        puts = {member: mine | (theirs if member in elsewhere else 0) for member in added}
+        puts |= {member: theirs for member in gone if member in elsewhere}
+        self._write(number, puts, [member for member in gone if member not in elsewhere])
+        if ipset.kind == "nets":
+            counts = self._nets_in.setdefault(number, [0, 0])
+            counts[at] += sum(map(_is_net, added)) - sum(map(_is_net, gone))
+            self._say_wide(number)
+
+    def _say_wide(self, number: int) -> None:
+        counts = self._nets_in[number]
+        self._wide[number] = (counts[0] > 0) | (counts[1] > 0) << 1
+
+    def _write(self, number: int, puts: Mapping[str, int], gone: list[str]) -> None:
+        hosts: dict[bytes, bytes] = {}
+        nets: dict[bytes, bytes] = {}
+        for member, generations in puts.items():
+            place = layout.member_key(number, member)
+            if place.prefix < 0:
+                hosts[place.key] = _BITS[generations]
+            else:
+                nets[place.key] = layout.NET.pack(generations, 32 + place.prefix)
+        self._members.put_all(hosts)
+        self._nets.put_all(nets)
+        places = [layout.member_key(number, member) for member in gone]
+        self._members.remove_all([place.key for place in places if place.prefix < 0])
+        self._nets.remove_all([place.key for place in places if place.prefix >= 0])
+
+    # -- lists of nets in rules ------------------------------------------------------------------------------------
+
+    def take_literal(self, nets: tuple[str, ...]) -> None:
+        """A list of nets in a rule is a set that never changes, of both generations."""
+        users = self._literal_users.get(nets, 0)
+        self._literal_users[nets] = users + 1
+        if users == 0:
+            for number, merged in self._literal(nets):
+                self._write(number, dict.fromkeys(merged, BOTH), [])
+                self._wide[number] = BOTH if any(map(_is_net, merged)) else 0
+
+    def drop_literal(self, nets: tuple[str, ...]) -> None:
+        """A rule that named it is gone."""
+        self._literal_users[nets] -= 1
+        if not self._literal_users[nets]:
+            del self._literal_users[nets]
+            for number, merged in self._literal(nets):
+                self._write(number, {}, list(merged))
+
+    def _literal(self, nets: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
+        base = self.base(nets)
+        for family in layout.FAMILIES:
+            if merged := widest(nets, family):
+                yield layout.set_number(base, family), merged
+
+    # -- what the kernel holds -------------------------------------------------------------------------------------
+
+    def name(self, number: int) -> str:
+        """The id of the set that has a number."""
+        base = self._numbers.name(number // 2)
+        if isinstance(base, tuple):
+            return ",".join(base)
+        return f"{base}{6 if number & 1 else 4}"
+
+    def listed(self, generation: int) -> dict[str, list[str]]:
+        """The members of each set that has any; lists that rules name are said there."""
+        found: dict[str, list[str]] = {}
+        for table, text in ((self._members.table, layout.member_text), (self._nets.table, layout.net_text)):
+            for key, value in table.items():
+                number, member = text(key)
+                if layout.NUMBER.unpack_from(value)[0] >> generation & 1 and not self._is_literal(number):
+                    found.setdefault(self.name(number), []).append(member)
+        return {name: sorted(members) for name, members in found.items()}
+
+    def _is_literal(self, number: int) -> bool:
+        """Report whether a set is a list of nets that a rule names: it says its members in its name."""
+        return isinstance(self._numbers.name(number // 2), tuple)
+
+
+def _is_net(member: str) -> bool:
+    return not member.endswith("/128" if ":" in member else "/32")
