@@ -17,6 +17,7 @@ from emulator.dataplane.iptables.restorer import CommandError
 from emulator.dataplane.iptables.trace import LegacyTrace, NftTrace
 from emulator.dataplane.iptables.wanted import Programmed
 from emulator.dataplane.iptables.watch import Watch
+from emulator.dataplane.unions import Unions
 from emulator.nflog import DENY_GROUP, LOG_GROUP, DropListener
 from reference.endpoints import Family
 from reference.errors import EnvironmentLacksError
@@ -44,6 +45,7 @@ class IptablesDataplane:
         self._variant: Variant = variant
         self._commands = Commands(variant)
         self._programmed: dict[Family, Programmed] = {}
+        self._unions = Unions()
         self._watch = Watch(self._commands.sets, legacy=variant == "legacy")
         self._undisturbed: Hashable = None  # what the watch saw when all was as programmed
         self._conflict = ""  # with the other variant, as last told

@@ -11,6 +11,9 @@ from functools import lru_cache, partial
 from hashlib import sha256
 from zlib import crc32
 
+import msgspec
+
+from emulator.dataplane.blocks import Block, Item, in_blocks
 from emulator.dataplane.contract import Guard, RuleRef
 from emulator.dataplane.nftables import expressions as e
 from emulator.dataplane.nftables.matching import Needs, conditions
@@ -30,18 +33,39 @@ def policy_chains(policy: PolicyProgram) -> tuple[Chain, Chain]:
 
 
 def _policy_chain(policy: PolicyProgram, direction: FlowDirection, rules: tuple[ProgramRule, ...]) -> Chain:
+    return _rules_chain(policy_chain(policy.id, direction), (policy.tier, policy.id, direction), in_blocks(rules))
+
+
+def _rules_chain(name: str, of: tuple[str, str, FlowDirection], items: tuple[Item, ...]) -> Chain:
+    """The chain of some rules of a policy; `of` is its tier, its id and the direction."""
     needs = Needs()
     written: list[Rule] = []
-    for rule in rules:
-        ref = RuleRef(tier=policy.tier, policy=policy.id, direction=direction, rule=rule.index, action=rule.action)
+    blocks: list[Chain] = []
+    for item in items:
+        if isinstance(item, Block):
+            blocks.append(block := _block_chain(of, item))
+            jump, words = e.verdict(e.JUMP, block.name), comment(f"{len(item.items)} more that need this")
+            written.extend(Rule(matching + jump, words) for matching in conditions(item.cover.match, needs))
+            written.append(_RETURN_IF_DECIDED)
+            continue
+        tier, policy, direction = of
+        ref = RuleRef(tier=tier, policy=policy, direction=direction, rule=item.index, action=item.action)
         act, words = _action(ref), comment(str(ref))
-        written.extend(Rule(matching + act, words, ref) for matching in conditions(rule.match, needs))
+        written.extend(Rule(matching + act, words, ref) for matching in conditions(item.match, needs))
     return Chain(
-        name=policy_chain(policy.id, direction),
+        name=name,
         rules=tuple(written),
         sets=frozenset(needs.sets),
         literals=frozenset(needs.literals),
+        groups=tuple(blocks),
     )
+
+
+@lru_cache(maxsize=4096)
+def _block_chain(of: tuple[str, str, FlowDirection], block: Block) -> Chain:
+    """The chain behind a condition; known by its content, so that blocks that did not change stay."""
+    digest = sha256(msgspec.json.encode((of, block.items))).hexdigest()[:16]
+    return _rules_chain(f"block-{'in' if of[2] == 'ingress' else 'out'}-{digest}", of, block.items)
 
 
 def _action(ref: RuleRef) -> bytes:

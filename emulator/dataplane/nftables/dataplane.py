@@ -26,6 +26,7 @@ from emulator.dataplane.nftables.operations import (
     FlushChain,
     Operation,
     RemoveChain,
+    ResetTable,
     describe,
     message,
     messages,
@@ -33,6 +34,7 @@ from emulator.dataplane.nftables.operations import (
 from emulator.dataplane.nftables.parts import Chain
 from emulator.dataplane.nftables.phases import phases
 from emulator.dataplane.nftables.plan import EMPTY, Programmed, plan
+from emulator.dataplane.unions import Unions
 from emulator.nflog import DropListener
 from emulator.nfnetlink import NLM_F_CREATE, Message, NetfilterSocket, NetlinkError, attributes, each_attribute, string
 from emulator.nftrace import PacketTrace
@@ -52,6 +54,7 @@ class NftablesDataplane:
         """Open the socket. Nothing is sent before the first `apply`."""
         self._socket = NetfilterSocket()
         self._programmed: Programmed = EMPTY
+        self._unions = Unions()
         self._generation = 0  # of the kernel's rules, if nobody but us changed any
         self._static = {chain.name: chain for chain in static_chains()}
         self._refs: dict[str, RuleRef] = {}
@@ -66,6 +69,7 @@ class NftablesDataplane:
         Raises:
             EnvironmentLacksError: the kernel cannot express something; what decides was not changed.
         """
+        program = self._unions.extend(program)
         if self._programmed.program is not None:
             try:
                 return self._advance(program)
@@ -112,8 +116,10 @@ class NftablesDataplane:
         wanted = plan(EMPTY, program)
         self._generation = self._kernel_generation()
         table = kernel.read(self._socket)
-        if table is None:
-            operations = wanted.operations
+        operations: Sequence[Operation]
+        if table is None:  # an empty one first, so that the rest is made in phases: other rules may decide meanwhile
+            self._send([ResetTable()])
+            operations = [operation for operation in wanted.operations if not isinstance(operation, ResetTable)]
         else:
             operations = kernel.reconcile(table, kernel.wanted_of(wanted.result))
         self._remember(wanted.result.chains.values())

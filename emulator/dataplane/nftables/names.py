@@ -6,6 +6,7 @@ import hashlib
 import re
 from functools import lru_cache
 
+from emulator.dataplane.blocks import UNION_PREFIX
 from emulator.dataplane.contract import RuleRef
 from reference.program.types import FlowDirection, Walk
 
@@ -15,6 +16,7 @@ PREFIX_LIMIT = 120  # the kernel cuts log prefixes at 127
 COMMENT_LIMIT = 127  # bytes, the nft program's limit less the final NUL
 WORKLOAD_PREFIX = "cali"
 PROFILE_TIER = "__PROFILE__"
+_UNION = f"s-{UNION_PREFIX}"
 _READABLE = re.compile(r"[A-Za-z][A-Za-z0-9/_.-]*")
 
 
@@ -49,6 +51,11 @@ def walk_chain_by_id(walk: str, direction: FlowDirection) -> str:
 def set_name(set_id: str) -> str:
     """The kernel set of an IPSet id, which ends in the family digit."""
     return kernel_name("s-", set_id)
+
+
+def is_union_name(name: str) -> bool:
+    """Whether a kernel set holds the members of others, for the conditions of blocks."""
+    return name.startswith(_UNION)
 
 
 def log_prefix(ref: RuleRef) -> str:

@@ -1,0 +1,97 @@
+"""The unions that conditions of blocks ask for, kept as sets of the program beside its own.
+
+A union may hold more than its sets do and decides nothing by itself: a dataplane adds members to it before it changes
+anything else, and takes members out after.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import lru_cache
+from ipaddress import collapse_addresses, ip_network
+
+import msgspec
+from immutables import Map
+
+from emulator.dataplane.blocks import UNION_PREFIX, Union, in_blocks, unions_of
+from emulator.dataplane.nftables.plan import differing
+from reference.endpoints import Family
+from reference.program.types import IPSet, NodeProgram, PolicyProgram
+
+FAMILIES: tuple[Family, Family] = (4, 6)
+_HOST: dict[Family, str] = {4: "/32", 6: "/128"}
+
+
+def is_union(set_id: str) -> bool:
+    """Whether a set of a program is a union."""
+    return set_id.startswith(UNION_PREFIX)
+
+
+class Unions:
+    """What a node's program was last extended by; touches what changed since."""
+
+    def __init__(self) -> None:
+        """Nothing is known."""
+        self._program: NodeProgram | None = None
+        self._extended: NodeProgram | None = None
+        self._asked: Counter[Union] = Counter()  # by how many policies
+        self._sets: Map[str, IPSet] = Map()  # of the unions
+
+    def extend(self, program: NodeProgram) -> NodeProgram:
+        """The program with the unions that blocks of its rules ask for; the same object for the same program."""
+        if program is self._program and self._extended is not None:
+            return self._extended
+        old = self._program
+        for union in self._take_policies(old, program):
+            for family in FAMILIES:
+                self._put(union, family, program)
+        changed = {set_id for set_id, _, _ in differing(old.sets if old else Map(), program.sets)}
+        for union in self._asked if changed else ():
+            for family in FAMILIES:
+                if any(f"{base}{family}" in changed for base in union.sets):
+                    self._put(union, family, program)
+        self._program = program
+        self._extended = _with(program, self._sets) if self._sets else program
+        return self._extended
+
+    def _take_policies(self, old: NodeProgram | None, new: NodeProgram) -> set[Union]:
+        """Count anew how many policies ask for which unions; those that changed policies ask for, or asked for."""
+        touched: set[Union] = set()
+        for _, before, after in differing(old.policies if old else Map(), new.policies):
+            gone, come = _unions(before), _unions(after)
+            self._asked.subtract(gone)
+            self._asked.update(come)
+            touched |= gone ^ come
+        self._asked = +self._asked
+        return touched
+
+    def _put(self, union: Union, family: Family, program: NodeProgram) -> None:
+        name = f"{union.id}{family}"
+        if union in self._asked:
+            self._sets = self._sets.set(name, _made(union, family, program))
+        elif name in self._sets:
+            self._sets = self._sets.delete(name)
+
+
+@lru_cache(maxsize=1024)
+def _unions(policy: PolicyProgram | None) -> frozenset[Union]:
+    if policy is None:
+        return frozenset()
+    return unions_of((*in_blocks(policy.ingress), *in_blocks(policy.egress)))
+
+
+def _with(program: NodeProgram, unions: Map[str, IPSet]) -> NodeProgram:
+    sets = program.sets.mutate()
+    sets.update(unions)
+    return msgspec.structs.replace(program, sets=sets.finish())
+
+
+def _made(union: Union, family: Family, program: NodeProgram) -> IPSet:
+    """The set of a union. Of nets within nets only the widest stay, as in every set of a program."""
+    found = (program.sets.get(f"{base}{family}") for base in union.sets)
+    members = frozenset(net for net in union.nets if (":" in net) == (family == 6)).union(
+        *(some.members for some in found if some is not None)
+    )
+    if not all(member.endswith(_HOST[family]) for member in members):
+        members = frozenset(map(str, collapse_addresses(ip_network(member) for member in members)))  # type: ignore[type-var]
+    return IPSet(id=f"{union.id}{family}", kind="nets", family=family, members=members)
