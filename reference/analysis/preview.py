@@ -7,7 +7,7 @@ the staged policy beside it (FL-6).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -40,6 +40,15 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         becomes = f"{self.policy} {self.result}" if self.result != "nothing" else "nothing happens"
         return f"{self.staged} ({self.action}): {becomes}{f', {self.why}' if self.why else ''}"
+
+
+class Proposal(NamedTuple):
+    """A staged policy and the enforced one that it stands for."""
+
+    staged: StagedPolicy
+    policy: AnyResource
+    commit: Commit
+    events: tuple[ev.AnyEvent, ...]
 
 
 class FlowChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +103,7 @@ def preview(state: State, ports: Iterable[str] | None = None, also: Iterable[str
     asked = named_ports(state) if ports is None else tuple(dict.fromkeys(map(spelled, ports)))
     after, others = committed(state), tuple(dict.fromkeys(also))
     return Preview(
-        commits=tuple(commit for commit, _ in _commits(state)),
+        commits=tuple(proposal.commit for proposal in proposals(state)),
         pods=len(state.endpoints),
         also=others,
         ports=asked,
@@ -107,17 +116,18 @@ def committed(state: State) -> State:
 
     The staged policies of both are gone; Learn and Ignore propose nothing, so they stay as they are.
     """
-    drafts = [Draft(_ACTOR, event) for _, events in _commits(state) for event in events]
+    drafts = [Draft(_ACTOR, event) for proposal in proposals(state) for event in proposal.events]
     return fold_drafts(state, drafts) if drafts else state
 
 
-def _commits(state: State) -> Iterator[tuple[Commit, list[ev.AnyEvent]]]:
+def proposals(state: State) -> Iterator[Proposal]:
+    """Every staged policy, with what committing it comes to."""
     for kind in STAGED_KINDS:
         for staged in state.all(kind):
-            yield _commit(state, staged)
+            yield _proposal(state, staged)
 
 
-def _commit(state: State, staged: StagedPolicy) -> tuple[Commit, list[ev.AnyEvent]]:
+def _proposal(state: State, staged: StagedPolicy) -> Proposal:
     wanted = _plain(staged)
     old = state.find(wanted.key)
     action = staged.spec.staged_action
@@ -130,7 +140,7 @@ def _commit(state: State, staged: StagedPolicy) -> tuple[Commit, list[ev.AnyEven
     elif action == "Set":
         events.append(ev.ResourceApplied(wanted))
     said = Commit(staged=str(staged.key), policy=str(wanted.key), action=action, result=result, why=why)
-    return said, events
+    return Proposal(staged, wanted, said, tuple(events))
 
 
 def _result(staged: StagedPolicy, old: AnyResource | None, wanted: AnyResource) -> tuple[Result, str]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from property_tests.properties.edits import with_staged_policies
 from property_tests.properties.lint import CLAIMS, with_narrowed_rules, without_the_dead
 from property_tests.strategies.choices import Choices, Drawn, Seeded
 from property_tests.strategies.clusters import Cluster, cluster, clusters
@@ -20,6 +21,7 @@ from reference.analysis.lint.boxes import Backend, Box, Condition, Named, NotOwn
 from reference.analysis.lint.implication import implies, satisfiable
 from reference.analysis.lint.labels import entity_scope, seen
 from reference.analysis.lint.subject import WAYS, Subject
+from reference.analysis.preview import committed
 from reference.loading import load_state
 from reference.packet import Packet
 from reference.policy import allowed
@@ -30,6 +32,7 @@ from reference.policy.rules import CalicoRule
 from reference.resources import load
 from reference.resources.calico import EntityRule, Rule
 from reference.resources.defaults import defaulted
+from reference.resources.staged import STAGED_KINDS
 from reference.selectors import parse
 from reference.selectors.matching import matcher
 from reference.state import State
@@ -38,8 +41,8 @@ SEEDS = st.integers(0, 2**32)
 
 
 def dead(state: State) -> list[Finding]:
-    """The findings that claim that something has no effect."""
-    return [finding for finding in lint(state) if finding.id in CLAIMS]
+    """The findings that claim that something has no effect today."""
+    return [finding for finding in lint(state) if finding.id in CLAIMS and not finding.committed]
 
 
 def differences(resources: Cluster, seed: int, count: int = 80) -> list[tuple[Packet, bool]]:
@@ -67,6 +70,28 @@ def test_the_dead_are_dead_among_look_alikes(data: st.DataObject, seed: int) -> 
     """The same where rules resemble each other, so that many are dead and many nearly so."""
     choices = Drawn(data.draw)
     assert differences(with_narrowed_rules(choices, cluster(choices)), seed) == []
+
+
+@given(data=st.data())
+def test_staged_policies_change_no_finding_about_today(data: st.DataObject) -> None:
+    """What is found about today is found without them too; only a network set is spared that one of them uses."""
+    choices = Drawn(data.draw)
+    resources = [one for one in cluster(choices) if not isinstance(one, STAGED_KINDS)]
+    without = set(lint(built(resources)))
+    found = {one for one in lint(built(with_staged_policies(choices, resources))) if not one.committed}
+    today = {one for one in found if one.id[:4] != "MUS8"}
+    assert today <= without
+    assert {one.id for one in without - today} <= {"MUS204"}
+
+
+@given(data=st.data())
+def test_what_is_said_of_staged_policies_holds_once_they_are_committed(data: st.DataObject) -> None:
+    """Every finding that is marked so is one about the state after committing."""
+    choices = Drawn(data.draw)
+    state = built(with_staged_policies(choices, cluster(choices)))
+    after = {(one.id, one.field, one.message) for one in lint(committed(state))}
+    marked = [one for one in lint(state) if one.committed]
+    assert {(one.id, one.field, one.message.partition(": ")[2]) for one in marked} <= after
 
 
 def test_many_are_found() -> None:

@@ -170,7 +170,6 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     # -- nothing
     ("usual: default deny by Deny, then one door", [np("deny", "order: 100, types: [Ingress], ingress: [{action: Deny}]"), np("web", f"order: 10, {rules(WEB)}")], []),
     ("usual: Kubernetes, peers and ports", [knp("p", "podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}, {from: [{ipBlock: {cidr: 192.0.2.0/24, except: [192.0.2.128/25]}}]}]")], []),
-    ("a staged policy is not enforced", [f"{{{CALICO}, kind: StagedNetworkPolicy, metadata: {{name: p, namespace: shop}}, spec: {{{rules(ALLOW, WEB)}}}}}"], []),
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from reference.analysis.lint import decisions, families, hosts, kubernetes_only, profiles, selection, tiers
+from reference.analysis.lint import decisions, families, hosts, kubernetes_only, profiles, selection, staged, tiers
 from reference.analysis.lint.registry import RANKS, RULES, LintRule, Severity
 from reference.analysis.lint.subject import Finding, Subject
 from reference.resources import SourceMap
@@ -52,11 +52,16 @@ CHECKS: tuple[Check, ...] = (
 def lint(state: State, sources: SourceMap | None = None, ignore: Collection[str] = ()) -> tuple[Finding, ...]:
     """All findings, in the order of files and lines; those whose id is in `ignore` are left out.
 
-    `sources` gives files and lines; without it findings name resources and fields only.
+    `sources` gives files and lines; without it findings name resources and fields only. Staged policies are looked at
+    as what they will be once they are committed.
     """
-    subject = Subject(state, sources)
-    found = (finding for check in CHECKS for finding in check(subject) if finding.id not in ignore)
-    return tuple(sorted(found, key=lambda finding: (finding.file, finding.line, finding.id, finding.field)))
+    found = staged.with_committed(Subject(state, sources), _check)
+    wanted = (finding for finding in found if finding.id not in ignore)
+    return tuple(sorted(wanted, key=lambda finding: (finding.file, finding.line, finding.id, finding.field)))
+
+
+def _check(subject: Subject) -> Iterator[Finding]:
+    return (finding for check in CHECKS for finding in check(subject))
 
 
 def worst(findings: Collection[Finding]) -> Severity | None:

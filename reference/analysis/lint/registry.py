@@ -1,7 +1,8 @@
 """What the linter knows to look for: a stable id for each kind of finding, its severity, and why it matters.
 
 Ids are never used again for something else. Hundreds are families: 1 rules that never decide, 2 selection, 3 tiers and
-order, 4 matching and address families, 5 Kubernetes only, 6 hosts, 7 profiles. Each has a page in `docs/lint/`.
+order, 4 matching and address families, 5 Kubernetes only, 6 hosts, 7 profiles, 8 staged policies. Each has a page in
+`docs/lint/`.
 """
 
 from __future__ import annotations
@@ -188,6 +189,24 @@ _RULES = (
     LintRule(
         "MUS701", "pass-in-profile", "warning", "Pass in a profile means different things",
         "iptables and nftables go on to the next profile, eBPF denies (POL-14).",
+    ),
+    LintRule(
+        "MUS801", "staged-delete-of-nothing", "warning", "A staged Delete finds nothing to delete",
+        "stagedAction Delete deletes the policy of its name in its tier; there is none, so committing it does nothing.",
+    ),
+    LintRule(
+        "MUS802", "staged-as-enforced", "note", "A staged policy says what is enforced already",
+        "Committing it changes nothing.",
+    ),
+    LintRule(
+        "MUS803", "staged-beside-enforced", "note", "Calico's pending trace does not show what committing does",
+        "A pending trace walks a staged policy beside the enforced one of its name and does not know Delete (FL-6); "
+        "committing replaces or deletes.",
+    ),
+    LintRule(
+        "MUS804", "staged-activation", "note", "Committing a staged policy turns on default deny",
+        "The end of a tier denies for an endpoint as soon as one enforced policy of the tier governs it; a tier with "
+        "staged policies only is as good as absent (POL-13).",
     ),
 )  # fmt: skip
 

@@ -63,6 +63,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     file: str = ""
     line: int = 0
     page: str = ""
+    committed: bool = False  # it only holds once the staged policies are committed
 
     @property
     def place(self) -> str:
