@@ -13,7 +13,7 @@ from emulator.netlink.socket import NetlinkError
 
 WORKLOAD = ("from_workload", "to_workload")  # the programs' names in policy.bpf.c: for what is received, and sent
 HOST = ("from_host_interface", "to_host_interface")
-_RTM_NEWQDISC, _RTM_DELQDISC, _RTM_NEWTFILTER, _RTM_GETTFILTER = 36, 37, 44, 46
+_RTM_NEWQDISC, _RTM_NEWTFILTER, _RTM_DELTFILTER, _RTM_GETTFILTER = 36, 44, 45, 46
 _HEADER = struct.Struct("=BxxxiIII")
 _CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
 _HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)  # what an interface receives, and what it sends
@@ -59,11 +59,15 @@ class Attachments:
             self._kernel.send(batch)
 
     def detach(self, indices: Mapping[str, int]) -> None:
-        """Take the programs off; an interface that is gone has none."""
+        """Take the programs off; an interface that is gone has none.
+
+        The empty clsact stays: to remove it, the kernel stops the interface for a moment, and packets are lost.
+        """
         batch = Batch()
         for name, index in indices.items():
-            body = _HEADER.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0) + m.text(_KIND, "clsact")
-            batch.add(_RTM_DELQDISC, 0, body, f"qdisc del dev {name} clsact", _GONE)
+            for hook in _HOOKS:
+                body = _HEADER.pack(0, index, 0, hook, _PRIORITY_1_ALL)
+                batch.add(_RTM_DELTFILTER, 0, body, f"filter del dev {name}", _GONE)
         if len(batch):
             self._kernel.send(batch)
 
