@@ -67,14 +67,19 @@ class Witness:
         self._seen: set[bytes] = set()
 
     def tell(self, flows: Table) -> None:
-        """Write the connections that were not there the last time; a flow that the programs have seen stays theirs."""
+        """Write the connections that were not there the last time; a flow that the programs have seen stays theirs.
+
+        The answered ones last: where there are more than the map holds, it lets go of those written first.
+        """
         kernel = NetfilterSocket()
         try:
-            found = dict(entries(connections(kernel), self._pods, self._hosts, time.monotonic_ns()))
+            ordered = sorted(connections(kernel), key=lambda one: one.is_answered)
         finally:
             kernel.close()
-        for key in found.keys() - self._seen:
-            flows.put_new(key, found[key])
+        found = dict(entries(ordered, self._pods, self._hosts, time.monotonic_ns()))
+        for key, value in found.items():
+            if key not in self._seen:
+                flows.put_new(key, value)
         self._seen |= found.keys()
 
 
