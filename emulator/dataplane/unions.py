@@ -14,7 +14,7 @@ import msgspec
 from immutables import Map
 
 from emulator.dataplane.blocks import UNION_PREFIX, Union, in_blocks, unions_of
-from emulator.dataplane.nftables.plan import differing
+from emulator.dataplane.references import differing
 from reference.endpoints import Family
 from reference.program.types import IPSet, NodeProgram, PolicyProgram
 

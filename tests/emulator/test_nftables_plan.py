@@ -17,7 +17,8 @@ from emulator.dataplane.nftables.operations import (
     RemoveElements,
     messages,
 )
-from emulator.dataplane.nftables.plan import EMPTY, differing, plan
+from emulator.dataplane.nftables.plan import EMPTY, plan
+from emulator.dataplane.references import differing
 from reference.program.types import (
     EndpointProgram,
     Failsafe,

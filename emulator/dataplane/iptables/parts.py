@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -68,6 +69,12 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     def jump_keys(self) -> frozenset[str]:
         """The keys of the chains jumped to; a jump stays in its table."""
         return frozenset(chain_key(self.table, name) for name in self.jumps)
+
+    @property
+    def reads(self) -> Iterator[tuple[SetSpec, frozenset[str], str]]:
+        """Every set its rules read, with its members if it is a literal, and the side they read."""
+        literals = dict(self.literals)
+        return ((spec, literals.get(spec, frozenset()), side) for spec, side in self.lookups)
 
     @property
     def set_names(self) -> frozenset[str]:

@@ -20,7 +20,7 @@ from emulator.dataplane.iptables.base import HOOKS, nat_sources_set, pools_set, 
 from emulator.dataplane.iptables.kernel import Kernel, KernelSet, common, hook_rule, kernel_member, written
 from emulator.dataplane.iptables.names import is_union_name, tagged
 from emulator.dataplane.iptables.parts import TABLES, Chain, Content, SetType, Table, split_key
-from emulator.dataplane.iptables.wanted import Draft, Programmed, no_program
+from emulator.dataplane.iptables.wanted import Programmed, drafted
 from reference.endpoints import Family
 from reference.program.types import NodeProgram
 
@@ -51,10 +51,8 @@ def plan(before: Programmed, program: NodeProgram, family: Family) -> Plan:
     """
     if before.program is program:
         return Plan((), (), (), (), before, ())
-    draft = Draft(before, family)
-    draft.take_chains(before.program or no_program(program.node), program, first=before.program is None)
-    draft.take_sets(before.program, program)
-    after = draft.finish(program)
+    draft = drafted(before, program, family)
+    after = draft.finish(before, program)
     everything = before.program is None
     chains = dict.fromkeys([*draft.touched_chains, *(before.kernel.chains if everything else ())])
     sets = dict.fromkeys([*draft.touched_sets, *(before.kernel.sets if everything else ())])

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from immutables import Map
-
 from emulator.dataplane.nftables import expressions
 from emulator.dataplane.nftables.base import INPUT, STATIC_SETS, input_chain, static_chains
 from emulator.dataplane.nftables.names import TABLE
@@ -37,8 +35,8 @@ from emulator.dataplane.nftables.operations import (
 )
 from emulator.dataplane.nftables.parts import LAYOUTS, Chain, Hook, Rule, SetSpec, elements
 from emulator.dataplane.nftables.plan import Programmed, endpoint_members, nat_members
+from emulator.dataplane.references import no_program
 from emulator.nfnetlink import NESTED, NetfilterSocket, NetlinkError, attributes, each_attribute, string, text
-from reference.program.types import NodeProgram
 
 _ACCEPT_POLICY = 1
 _MOST_SAID = 5
@@ -84,7 +82,7 @@ def wanted_of(programmed: Programmed) -> Wanted:
     contents = [programmed.content(name) for name in {**programmed.sets, **programmed.needed}]
     sets: dict[SetSpec, frozenset[str]] = dict.fromkeys(STATIC_SETS, frozenset())
     sets.update(content for content in contents if content is not None)
-    nothing = NodeProgram(node=program.node, seq=0, sets=Map(), policies=Map(), walks=Map(), endpoints=Map())
+    nothing = no_program(program.node)
     for changes in (endpoint_members(nothing, program), nat_members(nothing, program)):
         sets.update({spec: after for spec, (_, after) in changes.items()})
     return Wanted(chains, sets)

@@ -53,6 +53,11 @@ def set_name(set_id: str) -> str:
     return kernel_name("s-", set_id)
 
 
+def is_programs(name: str) -> bool:
+    """Whether a kernel set is one of the program's, and not a literal of rules."""
+    return name.startswith("s-")
+
+
 def is_union_name(name: str) -> bool:
     """Whether a kernel set holds the members of others, for the conditions of blocks."""
     return name.startswith(_UNION)

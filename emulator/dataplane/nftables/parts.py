@@ -98,6 +98,22 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     jumps: frozenset[str] = frozenset()
     groups: tuple[Chain, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """Its name: there is one table."""
+        return self.name
+
+    @property
+    def jump_keys(self) -> frozenset[str]:
+        """The names of the chains jumped to."""
+        return self.jumps
+
+    @property
+    def reads(self) -> Iterator[tuple[SetSpec, frozenset[str], str]]:
+        """Every set its rules look into, with its members if it is a literal; on which side is no matter."""
+        yield from ((spec, members, "") for spec, members in self.literals)
+        yield from ((spec, frozenset(), "") for spec in self.sets)
+
 
 def elements(kind: SetType, members: Iterable[str], *, removing: bool = False) -> Iterator[bytes]:
     """The encoded elements of members, in a canonical order; an interval is two, its start and its end."""
