@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.dataplane import changes
 from benchmarks.dataplane import record as records
 from benchmarks.dataplane.packets import Measurement, Plan
 from emulator import sandbox
@@ -54,8 +55,6 @@ def _measure(order: Order) -> None:
     if order.part == PACKETS:
         Measurement(order.plan, record, _say).run(lambda: records.save(record, path))
     else:
-        from benchmarks.dataplane import changes
-
         changes.measure(order.plan, record, _say, lambda: records.save(record, path))
 
 

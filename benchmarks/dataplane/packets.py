@@ -19,7 +19,7 @@ from reference.errors import MuslinError
 T = TypeVar("T")
 LARGE_SET = 100_000
 CLIENTS = {"near": "client", "far": "distant"}
-BULK = frozenset({"stream", "udp"})  # one flow, established at once: fewer policies are looked at
+BULK = frozenset({"stream", "udp", "oneway"})  # one flow, established at once: fewer policies are looked at
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -111,7 +111,7 @@ class Measurement:
                 else:
                     self._series.setdefault(cell, Series(cell)).rates[number] = rate
 
-    def _traffic(self, cell: Cell, number: int) -> float:
+    def _traffic(self, cell: Cell, number: int) -> traffic.Rate:
         bed, client = self._beds[cell], CLIENTS[cell.path]
         port = PORT
         if cell.mode == "first":

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.dataplane.shapes import Policies
+from benchmarks.dataplane.traffic import Rate
 from reference.errors import InvalidInputError
 
 
@@ -24,10 +25,10 @@ class Cell(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Series(msgspec.Struct):
-    """The rates of a cell, by round: operations a second."""
+    """The rates of a cell, by round."""
 
     cell: Cell
-    rates: dict[int, float] = {}
+    rates: dict[int, Rate] = {}
 
 
 class Change(msgspec.Struct):
@@ -37,7 +38,7 @@ class Change(msgspec.Struct):
     policies: Policies
     what: str
     seconds: list[float] = []
-    floor: list[float] = []  # the bare kernel work beside it, if there is such a thing
+    floors: dict[str, list[float]] = {}  # the bare kernel work beside it, round by round
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -58,7 +59,7 @@ class Record(msgspec.Struct):
     changes: list[Change] = []
     failures: list[Failure] = []
 
-    def rates(self) -> dict[Cell, dict[int, float]]:
+    def rates(self) -> dict[Cell, dict[int, Rate]]:
         """Rates by cell."""
         return {series.cell: series.rates for series in self.series}
 
@@ -85,10 +86,7 @@ def load(path: Path) -> Record:
 
 def save(record: Record, path: Path) -> None:
     """Write a record, as a whole or not at all."""
-    record.series = [
-        Series(s.cell, {number: float(f"{rate:.6g}") for number, rate in s.rates.items()}) for s in record.series
-    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=0) + b"\n")
+    unfinished.write_bytes(msgspec.json.encode(record) + b"\n")
     unfinished.replace(path)

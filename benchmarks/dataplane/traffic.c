@@ -1,15 +1,17 @@
 /* Traffic between two network namespaces, as lean as sockets allow, so that what is between them shows.
  *
- *   traffic MODE CLIENT_NS SERVER_NS ADDRESS PORT MILLISECONDS CLIENT_CPU SERVER_CPU
+ *   traffic MODE CLIENT_NS SERVER_NS ADDRESS PORT MILLISECONDS CPU
  *
- * Both ends are processes of this program: the parent is the client, its child the server. The namespaces are paths. One
- * line is printed: operations, seconds, and what was sent.
+ * Both ends are processes of this program, on one processor: the parent is the client, its child the server. What is
+ * between them, the kernel does in their time. The namespaces are paths. One line is printed: operations, seconds that
+ * passed, seconds of processor time, and what was sent.
  *
  *   stream   TCP, one connection; operations are bytes that arrived
  *   rr       TCP, one connection; a byte there and a byte back
  *   crr      TCP; connect, a byte there and a byte back, close; to one port, again and again
  *   first    the same, but every connection goes to a port of its own: nothing remembered of one helps the next
- *   udp      64 bytes a datagram, in batches; operations are datagrams that arrived
+ *   udp      datagrams of 64 bytes, in batches, on a flow the server has answered once; operations are those that arrived
+ *   oneway   the same, never answered: to connection tracking every datagram is the first one
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -35,7 +37,10 @@ enum { BLOCK = 128 << 10, BATCH = 64, DATAGRAM = 64, WARM_MS = 4, QUEUE = 16 << 
 
 static struct sockaddr_storage to;
 static socklen_t to_length;
-static volatile uint64_t *arrived; /* shared by both processes: bytes or datagrams */
+static volatile struct {
+	uint64_t arrived; /* bytes or datagrams */
+	int ready; /* the server runs */
+} *shared;
 static char block[BLOCK];
 static int listeners[PORTS], ports = 1, used; /* ports there are, and connections made */
 
@@ -52,11 +57,11 @@ static long checked(long result, const char *what)
 	return result;
 }
 
-static double now(void)
+static double at(clockid_t clock)
 {
 	struct timespec time;
 
-	clock_gettime(CLOCK_MONOTONIC, &time);
+	clock_gettime(clock, &time);
 	return time.tv_sec + time.tv_nsec * 1e-9;
 }
 
@@ -112,7 +117,7 @@ static void serve_stream(void)
 	ssize_t got;
 
 	while ((got = recv(fd, block, BLOCK, MSG_TRUNC)) > 0) /* taken off the queue without being copied */
-		*arrived += got;
+		shared->arrived += got;
 	pause();
 }
 
@@ -140,25 +145,34 @@ static void batch_of(struct mmsghdr *messages, struct iovec *parts, size_t size)
 	}
 }
 
-static void serve_datagrams(void)
+static void serve_datagrams(int answer)
 {
 	struct mmsghdr messages[BATCH];
 	struct iovec parts[BATCH];
+	struct sockaddr_storage from;
+	socklen_t length = sizeof(from);
+
+	if (answer) {
+		checked(recvfrom(listeners[0], block, 1, 0, (struct sockaddr *)&from, &length), "recvfrom");
+		checked(sendto(listeners[0], block, 1, 0, (struct sockaddr *)&from, length), "sendto");
+	}
 
 	batch_of(messages, parts, 1);
 	for (;;) {
 		int got = recvmmsg(listeners[0], messages, BATCH, MSG_WAITFORONE | MSG_TRUNC, NULL);
 
 		if (got > 0)
-			*arrived += got;
+			shared->arrived += got;
 	}
 }
 
 /* -- clients ----------------------------------------------------------------------------------------------------- */
 
 struct outcome {
-	double operations, seconds, sent;
+	double operations, seconds, busy, sent;
 };
+
+static clockid_t servers_time;
 
 static uint64_t send_block(int fd)
 {
@@ -198,23 +212,39 @@ static uint64_t send_batch(int fd)
 	return checked(sendmmsg(fd, messages, BATCH, 0), "sendmmsg");
 }
 
+static double busy(void)
+{
+	return at(CLOCK_PROCESS_CPUTIME_ID) + at(servers_time);
+}
+
+/* Until the server has taken what was sent, or no more of it comes. */
+static void drain(uint64_t all)
+{
+	uint64_t seen;
+
+	do {
+		seen = shared->arrived;
+		usleep(100);
+	} while (shared->arrived < all && shared->arrived != seen);
+}
+
 /* Operate for a while; the clock is looked at every few operations. */
 static struct outcome repeat(uint64_t (*operate)(int), int fd, double seconds, int look, int theirs)
 {
+	double start = at(CLOCK_MONOTONIC), begun = busy(), sent = -1;
+	uint64_t before = shared->arrived;
 	struct outcome found = { 0 };
-	uint64_t before = *arrived;
-	double start = now();
 
-	do {
-		double before = found.sent;
-
+	while (at(CLOCK_MONOTONIC) - start < seconds && sent != found.sent) { /* or all ports are used */
+		sent = found.sent;
 		for (int i = 0; i < look; i++)
 			found.sent += operate(fd);
-		if (found.sent == before)
-			break; /* all ports are used */
-		found.seconds = now() - start;
-	} while (found.seconds < seconds);
-	found.operations = theirs ? *arrived - before : found.sent;
+	}
+	if (theirs)
+		drain(before + found.sent);
+	found.operations = theirs ? shared->arrived - before : found.sent;
+	found.seconds = at(CLOCK_MONOTONIC) - start;
+	found.busy = busy() - begun;
 	return found;
 }
 
@@ -222,12 +252,14 @@ static struct mode {
 	const char *name;
 	int type, look, theirs; /* look at the clock after so many; what counts is what the server saw */
 	uint64_t (*operate)(int);
+	int answered;
 } modes[] = {
-	{ "stream", SOCK_STREAM, 1, 1, send_block },
-	{ "rr", SOCK_STREAM, LOOK, 0, exchange },
-	{ "crr", SOCK_STREAM, LOOK, 0, whole_connection },
-	{ "first", SOCK_STREAM, LOOK, 0, whole_connection },
-	{ "udp", SOCK_DGRAM, 1, 1, send_batch },
+	{ "stream", SOCK_STREAM, 1, 1, send_block, 0 },
+	{ "rr", SOCK_STREAM, LOOK, 0, exchange, 0 },
+	{ "crr", SOCK_STREAM, LOOK, 0, whole_connection, 0 },
+	{ "first", SOCK_STREAM, LOOK, 0, whole_connection, 0 },
+	{ "udp", SOCK_DGRAM, 1, 1, send_batch, 1 },
+	{ "oneway", SOCK_DGRAM, 1, 1, send_batch, 0 },
 };
 
 static void serve(const struct mode *mode)
@@ -235,7 +267,7 @@ static void serve(const struct mode *mode)
 	if (mode->operate == send_block)
 		serve_stream();
 	else if (mode->operate == send_batch)
-		serve_datagrams();
+		serve_datagrams(mode->answered);
 	else
 		serve_bytes(mode->operate == whole_connection);
 }
@@ -286,6 +318,8 @@ static int client(const struct mode *mode, int first)
 		return connected();
 	fd = opened(SOCK_DGRAM);
 	checked(connect(fd, (struct sockaddr *)&to, to_length), "connect");
+	if (mode->answered)
+		exchange(fd);
 	return fd;
 }
 
@@ -297,8 +331,8 @@ int main(int count, char **words)
 	int port, fd;
 	pid_t server;
 
-	if (count != 9) {
-		fprintf(stderr, "traffic MODE CLIENT_NS SERVER_NS ADDRESS PORT MILLISECONDS CLIENT_CPU SERVER_CPU\n");
+	if (count != 8) {
+		fprintf(stderr, "traffic MODE CLIENT_NS SERVER_NS ADDRESS PORT MILLISECONDS CPU\n");
 		return 2;
 	}
 	for (mode = modes; strcmp(mode->name, words[1]); mode++)
@@ -309,29 +343,32 @@ int main(int count, char **words)
 	if (!strcmp(mode->name, "first"))
 		ports = PORTS;
 	seconds = atoi(words[6]) * 1e-3;
-	arrived = mmap(NULL, sizeof(*arrived), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (arrived == MAP_FAILED)
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
 		fail("mmap");
 	setpriority(PRIO_PROCESS, 0, -20); /* a shared machine; an ordinary user does without */
 
+	run_on(atoi(words[7]));
 	enter(words[3]);
 	listen_on(mode, port);
 	server = checked(fork(), "fork");
 	if (!server) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		run_on(atoi(words[8]));
+		shared->ready = 1;
 		serve(mode);
 		_exit(0);
 	}
 	for (int i = 0; i < ports; i++)
 		close(listeners[i]);
-	run_on(atoi(words[7]));
 	enter(words[2]);
+	clock_getcpuclockid(server, &servers_time);
+	while (!shared->ready)
+		usleep(50);
 	fd = client(mode, port);
 	repeat(mode->operate, fd, WARM_MS * 1e-3, mode->look, mode->theirs);
 	found = repeat(mode->operate, fd, seconds, mode->look, mode->theirs);
 	kill(server, SIGKILL);
 	waitpid(server, NULL, 0);
-	printf("%.0f %.9f %.0f\n", found.operations, found.seconds, found.sent);
+	printf("%.0f %.9f %.9f %.0f\n", found.operations, found.seconds, found.busy, found.sent);
 	return 0;
 }

@@ -1,0 +1,118 @@
+"""What it takes to load a dataplane, to apply a whole program, and to change one rule or one member of a set."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from benchmarks.dataplane.bed import Machine
+from benchmarks.dataplane.floors import timed, watched_apply
+from benchmarks.dataplane.packets import LARGE_SET, Plan
+from benchmarks.dataplane.record import Change, Failure, Record
+from benchmarks.dataplane.shapes import (
+    CLIENTS,
+    NET_SET_SIZE,
+    NODES,
+    Policies,
+    changed,
+    nets,
+    network_sets,
+    one_of_many,
+    state_of,
+)
+from reference.errors import MuslinError
+from reference.program.compile import Compiler
+from reference.program.types import NodeProgram
+from reference.state import State
+
+LOAD, APPLY, RULE, MEMBER = "load", "first apply", "one rule", "one member"
+SIZES = (10, 100, 1_000, 10_000)
+ROUNDS = 5
+MINUTES = 4.0  # after which no size is begun
+TURNS = 5  # changes there and back in a round
+_PORT = 7_000
+
+
+class Steps(msgspec.Struct, frozen=True):
+    """A node's programs: at first, and after each of the changes."""
+
+    state: State
+    first: NodeProgram
+    rule: NodeProgram
+    member: NodeProgram
+
+
+def policies() -> list[Policies]:
+    """What is changed: numbers of policies, and a large set."""
+    return [*(Policies("policies", size) for size in SIZES), Policies("policies", 1_000, LARGE_SET)]
+
+
+def measure(plan: Plan, record: Record, say: Callable[[str], None], save: Callable[[], None]) -> None:
+    """Rounds of everything, dataplanes in an order that is new each time."""
+    end = time.monotonic() + MINUTES * 60
+    prepared: dict[Policies, Steps] = {}
+    for number in range(ROUNDS):
+        for size in policies():
+            if time.monotonic() > end:
+                say("the time is over")
+                return
+            began = time.monotonic()
+            steps = prepared.setdefault(size, prepared.get(size) or _steps(size))
+            for dataplane in random.sample(plan.dataplanes, len(plan.dataplanes)):
+                try:
+                    _measure_one(dataplane, size, steps, record)
+                except MuslinError as error:
+                    _fail(record, Failure(dataplane, size, str(error).partition("\n")[0][:300]))
+            save()
+            say(f"round {number + 1}: {size}: {time.monotonic() - began:.1f} s")
+
+
+def _steps(size: Policies) -> Steps:
+    """The node's program before and after each change; what does not change is shared, as in a cluster."""
+    state, compiler, node = state_of(size), Compiler(), NODES[0]
+    first = compiler.compile(state)[node]
+    rule = compiler.compile(changed(state, one_of_many(size.rules // 2, _PORT)))[node]
+    more = nets(0, size.members - 1)
+    at = (len(more) - 1) // NET_SET_SIZE
+    last = list(network_sets("clients", CLIENTS, more))[at]
+    member = compiler.compile(changed(state, last))[node]
+    return Steps(state, first, rule, member)
+
+
+def _measure_one(dataplane: str, size: Policies, steps: Steps, record: Record) -> None:
+    machine = Machine(NODES[0], steps.state)
+    try:
+        start = time.perf_counter()
+        machine.load(dataplane)
+        _series(record, dataplane, size, LOAD).seconds.append(time.perf_counter() - start)
+        seconds, replays = watched_apply(dataplane, machine, steps.first)
+        floors = {}
+        for name, replay in replays.items():
+            other = Machine(NODES[0], steps.state)
+            floors[name] = other.worker.call(replay)
+            other.close()
+        applied = _series(record, dataplane, size, APPLY)
+        applied.seconds.append(seconds)
+        for name, took in floors.items():
+            applied.floors.setdefault(name, []).append(took)
+        for what, then in ((RULE, steps.rule), (MEMBER, steps.member)):
+            for _ in range(TURNS):
+                _series(record, dataplane, size, what).seconds += [timed(machine, then), timed(machine, steps.first)]
+    finally:
+        machine.close()
+
+
+def _series(record: Record, dataplane: str, size: Policies, what: str) -> Change:
+    for one in record.changes:
+        if (one.dataplane, one.policies, one.what) == (dataplane, size, what):
+            return one
+    record.changes.append(Change(dataplane, size, what))
+    return record.changes[-1]
+
+
+def _fail(record: Record, failure: Failure) -> None:
+    if failure not in record.failures:
+        record.failures.append(failure)
