@@ -99,7 +99,9 @@ def machine(choices: Choices, nodes: tuple[str, ...]) -> WorkloadEndpoint:
             ip_networks=tuple(
                 pod_address(family, MACHINE_ORDINAL) if in_pool else OUTSIDE_POOLS[family] for family in families
             ),
-            profiles=choices.pick(((f"kns.{place}",), ())),
+            profiles=choices.pick(
+                ((f"kns.{place}",), (f"kns.{place}",), (), ("extra",), ("nobody-made-this", "extra"))
+            ),
             ports=tuple(
                 WorkloadEndpointPort(name=name, protocol="TCP", port=choices.pick(_PORT_NUMBERS))
                 for name in choices.some(PORT_NAMES, 0, 2)

@@ -143,6 +143,41 @@ def test_without_profile_nothing_reaches_it():
     assert both(load_state(SHOP, VM, by_namespace), "shop/legacy", "shop/web", 80)
 
 
+@pytest.mark.parametrize(
+    ("profiles", "arrives"),
+    [
+        (["gone"], False),
+        (["gone", "kns.shop"], False),
+        (["kns.shop", "gone"], True),
+        (["kns.gone", "kns.shop"], False),
+        (["ksa.shop.gone", "kns.shop"], False),
+        (["idle", "kns.shop"], True),
+        (["idle", "gone", "kns.shop"], False),
+    ],
+)
+def test_a_profile_that_does_not_exist_denies_all(profiles, arrives):
+    """POL-16: as soon as its turn comes, whatever profiles follow; one that exists and is silent does not."""
+    idle = {"apiVersion": "projectcalico.org/v3", "kind": "Profile", "metadata": {"name": "idle"}}
+    state = load_state(SHOP, idle, vm(profiles=profiles))
+    assert both(state, "shop/web", "shop/legacy", 80) is arrives
+    assert both(state, "shop/legacy", "shop/web", 80) is arrives
+
+
+def test_a_profile_comes_to_exist():
+    """POL-16: the denial ends when the profile is applied, and policy that decides before is not asked about it."""
+    late = {
+        "apiVersion": "projectcalico.org/v3",
+        "kind": "Profile",
+        "metadata": {"name": "late"},
+        "spec": {"ingress": [{"action": "Allow"}]},
+    }
+    machine = vm(profiles=["late"])
+    assert not both(load_state(SHOP, machine), "shop/web", "shop/legacy", 80)
+    assert both(load_state(SHOP, machine, late), "shop/web", "shop/legacy", 80)
+    policy = calico(selector="projectcalico.org/orchestrator == 'libvirt'", ingress=[{"action": "Allow"}])
+    assert both(load_state(SHOP, machine, policy), "shop/web", "shop/legacy", 80)
+
+
 def test_its_addresses_are_its_own():
     """An address in a pool is taken in IPAM, so that no pod gets it, and given back with it (IPAM-12, IPAM-13)."""
     state = load_state(SHOP, VM)
