@@ -30,6 +30,7 @@ _LINK_TO_GATEWAY = ip_network("169.254.1.1/32")
 _LO, _ETH0 = 1, 100  # 100: above the fallback tunnel devices that some kernels put into every namespace
 _FIRST_INDEX = 1000
 _NO_DEVICE = frozenset({errno.ENODEV})
+_NO_CLSACT = frozenset({errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL})  # a kernel without it; eBPF will say so
 _DOOMED = 0x6D75736C  # the link group that dying interfaces are put into
 
 
@@ -163,6 +164,7 @@ class PodNetwork:
         self._next_index += 1
         mac = pod_mac(endpoint)
         batch.veth_add(endpoint.interface, index, HOST_MAC, "eth0", _ETH0, mac, namespace.fd, mtu=MTU)
+        batch.clsact_add(index, tolerated=_NO_CLSACT)  # while it is down; a dataplane may want it when packets flow
         batch.link_up(index)
         batch.proxy_arp_at_once(index)
         for address in _addresses(endpoint):

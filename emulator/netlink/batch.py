@@ -92,6 +92,13 @@ class Batch:
         """Set a link down."""
         self._add(m.RTM_NEWLINK, 0, m.link(index, up=False), lambda: f"link set {index} down")
 
+    def clsact_add(self, index: int, *, tolerated: frozenset[int] = frozenset()) -> None:
+        """A place for programs at what a link receives and sends. A link that is up is stopped for a moment by it."""
+        body = m.TRAFFIC.pack(0, index, m.TC_H_OF_CLSACT, m.TC_H_CLSACT, 0) + m.text(m.TCA_KIND, "clsact")
+        self._add(
+            m.RTM_NEWQDISC, m.NLM_F_CREATE | m.NLM_F_EXCL, body, lambda: f"qdisc add dev {index} clsact", tolerated
+        )
+
     def link_group(self, index: int, group: int, *, tolerated: frozenset[int] = frozenset()) -> None:
         """Put a link into a group; links of a group can be deleted at once."""
         body = m.link(index) + m.number(m.IFLA_GROUP, group)

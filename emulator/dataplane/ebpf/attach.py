@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 from collections.abc import Iterator, Mapping
 
 from emulator.netlink import Batch, RouteSocket
@@ -13,15 +12,14 @@ from emulator.netlink.socket import NetlinkError
 
 WORKLOAD = ("from_workload", "to_workload")  # the programs' names in policy.bpf.c: for what is received, and sent
 HOST = ("from_host_interface", "to_host_interface")
-_RTM_NEWQDISC, _RTM_NEWTFILTER, _RTM_DELTFILTER, _RTM_GETTFILTER = 36, 44, 45, 46
-_HEADER = struct.Struct("=BxxxiIII")
-_CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
+_RTM_NEWTFILTER, _RTM_DELTFILTER, _RTM_GETTFILTER = 44, 45, 46
 _HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)  # what an interface receives, and what it sends
-_KIND, _OPTIONS = 1, 2
+_OPTIONS = 2
 _BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_ID = 6, 7, 8, 11
 _DIRECT_ACTION = 1
 _ENTRIES = 2  # of a hook with one filter: the kernel lists the priority, then the filter
 _ARPHRD_NONE = 0xFFFE
+_PEER_NAMESPACE = 37  # IFLA_LINK_NETNSID: where the other end of a veth is, if not here
 _PRIORITY_1_ALL = 1 << 16 | socket.htons(3)  # ETH_P_ALL
 _THERE_ALREADY = frozenset({errno.EEXIST})
 _GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
@@ -42,17 +40,11 @@ class Attachments:
         """
         batch = Batch()
         for name, index in interfaces.items():
-            batch.add(
-                _RTM_NEWQDISC,
-                m.NLM_F_CREATE | m.NLM_F_EXCL,
-                _HEADER.pack(0, index, _CLSACT_HANDLE, _CLSACT, 0) + m.text(_KIND, "clsact"),
-                f"qdisc add dev {name} clsact",
-                _THERE_ALREADY,
-            )
+            batch.clsact_add(index, tolerated=_THERE_ALREADY)
             for program, hook in zip(names, _HOOKS, strict=True):
                 options = m.number(_BPF_FD, programs[program]) + m.text(_BPF_NAME, f"muslin_{program}")
                 options += m.number(_BPF_FLAGS, _DIRECT_ACTION)
-                body = _HEADER.pack(0, index, 1, hook, _PRIORITY_1_ALL) + m.text(_KIND, "bpf")
+                body = m.TRAFFIC.pack(0, index, 1, hook, _PRIORITY_1_ALL) + m.text(m.TCA_KIND, "bpf")
                 body += m.attribute(_OPTIONS, options)
                 batch.add(_RTM_NEWTFILTER, m.NLM_F_CREATE, body, f"filter replace dev {name} {program}")
         if len(batch):
@@ -66,7 +58,7 @@ class Attachments:
         batch = Batch()
         for name, index in indices.items():
             for hook in _HOOKS:
-                body = _HEADER.pack(0, index, 0, hook, _PRIORITY_1_ALL)
+                body = m.TRAFFIC.pack(0, index, 0, hook, _PRIORITY_1_ALL)
                 batch.add(_RTM_DELTFILTER, 0, body, f"filter del dev {name}", _GONE)
         if len(batch):
             self._kernel.send(batch)
@@ -90,7 +82,7 @@ class Attachments:
         try:
             return [
                 data[start:end]
-                for data, start, end in self._kernel.dump(_RTM_GETTFILTER, _HEADER.pack(0, index, 0, hook, 0))
+                for data, start, end in self._kernel.dump(_RTM_GETTFILTER, m.TRAFFIC.pack(0, index, 0, hook, 0))
             ]
         except NetlinkError:  # there is no clsact
             return []
@@ -111,6 +103,15 @@ class Attachments:
         """The interfaces whose packets begin with the network header: tunnels."""
         return frozenset(index for index, kind in self._kernel.link_types().items() if kind == _ARPHRD_NONE)
 
+    def leading_into_pods(self) -> frozenset[int]:
+        """The interfaces whose other end is in another network namespace: what they send is received there at once."""
+        found = set()
+        for data, start, end in self._kernel.dump(m.RTM_GETLINK, m.link()):
+            parts = dict(m.attributes(data, start + m.LINK.size, end))
+            if _PEER_NAMESPACE in parts and _kind(parts) == b"veth":
+                found.add(m.LINK.unpack_from(data, start)[2])
+        return frozenset(found)
+
     def close(self) -> None:
         """Close the socket; what is attached stays."""
         self._kernel.close()
@@ -118,8 +119,13 @@ class Attachments:
 
 def _program_ids(answer: bytes) -> Iterator[int]:
     """The program in a filter's description."""
-    for kind, options in m.attributes(answer, _HEADER.size, len(answer)):
+    for kind, options in m.attributes(answer, m.TRAFFIC.size, len(answer)):
         if kind == _OPTIONS:
             for option, data in m.attributes(options, 0, len(options)):
                 if option == _BPF_ID:
                     yield int.from_bytes(data, "little")
+
+
+def _kind(link: Mapping[int, bytes]) -> bytes:
+    info = link.get(m.IFLA_LINKINFO, b"")
+    return dict(m.attributes(info, 0, len(info))).get(m.IFLA_INFO_KIND, b"").rstrip(b"\0")
