@@ -45,6 +45,12 @@ class Union(msgspec.Struct, frozen=True):
         return Union(self.sets | other.sets, self.nets | other.nets)
 
 
+@lru_cache(maxsize=65536)
+def _union_id(union: Union) -> str:
+    content = msgspec.json.encode((sorted(union.sets), sorted(union.nets)))
+    return UNION_PREFIX + hashlib.sha256(content).hexdigest()[:16]
+
+
 class Cover(msgspec.Struct, frozen=True):
     """What every packet has that one of some rules matches; None where they have nothing in common."""
 

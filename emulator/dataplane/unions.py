@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
-from ipaddress import collapse_addresses, ip_network
 
 import msgspec
 from immutables import Map
@@ -16,6 +15,7 @@ from immutables import Map
 from emulator.dataplane.blocks import UNION_PREFIX, Union, in_blocks, unions_of
 from emulator.dataplane.references import differing
 from reference.endpoints import Family
+from reference.program.nets import Cover, net
 from reference.program.types import IPSet, NodeProgram, PolicyProgram
 
 FAMILIES: tuple[Family, Family] = (4, 6)
@@ -35,6 +35,7 @@ class Unions:
         self._program: NodeProgram | None = None
         self._extended: NodeProgram | None = None
         self._asked: Counter[Union] = Counter()  # by how many policies
+        self._over: dict[str, set[Union]] = {}  # those that hold the members of a set, by its base id
         self._sets: Map[str, IPSet] = Map()  # of the unions
 
     def extend(self, program: NodeProgram) -> NodeProgram:
@@ -45,11 +46,9 @@ class Unions:
         for union in self._take_policies(old, program):
             for family in FAMILIES:
                 self._put(union, family, program)
-        changed = {set_id for set_id, _, _ in differing(old.sets if old else Map(), program.sets)}
-        for union in self._asked if changed else ():
-            for family in FAMILIES:
-                if any(f"{base}{family}" in changed for base in union.sets):
-                    self._put(union, family, program)
+        for set_id, _, _ in differing(old.sets if old else Map(), program.sets):
+            for union in self._over.get(set_id[:-1], ()):
+                self._put(union, 4 if set_id.endswith("4") else 6, program)
         self._program = program
         self._extended = _with(program, self._sets) if self._sets else program
         return self._extended
@@ -63,6 +62,12 @@ class Unions:
             self._asked.update(come)
             touched |= gone ^ come
         self._asked = +self._asked
+        for union in touched:
+            for base in union.sets:
+                over = self._over.setdefault(base, set())
+                (over.add if union in self._asked else over.discard)(union)
+                if not over:
+                    del self._over[base]
         return touched
 
     def _put(self, union: Union, family: Family, program: NodeProgram) -> None:
@@ -89,9 +94,10 @@ def _with(program: NodeProgram, unions: Map[str, IPSet]) -> NodeProgram:
 def _made(union: Union, family: Family, program: NodeProgram) -> IPSet:
     """The set of a union. Of nets within nets only the widest stay, as in every set of a program."""
     found = (program.sets.get(f"{base}{family}") for base in union.sets)
-    members = frozenset(net for net in union.nets if (":" in net) == (family == 6)).union(
+    members = frozenset(text for text in union.nets if (":" in text) == (family == 6)).union(
         *(some.members for some in found if some is not None)
     )
     if not all(member.endswith(_HOST[family]) for member in members):
-        members = frozenset(map(str, collapse_addresses(ip_network(member) for member in members)))  # type: ignore[type-var]
+        cover = Cover(family, map(net, members))
+        members = frozenset(member for member in members if not cover.contains(net(member)))
     return IPSet(id=f"{union.id}{family}", kind="nets", family=family, members=members)
