@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
+from itertools import product
 
 import msgspec
 from immutables import Map
@@ -43,12 +44,12 @@ class Unions:
         if program is self._program and self._extended is not None:
             return self._extended
         old = self._program
-        for union in self._take_policies(old, program):
-            for family in FAMILIES:
-                self._put(union, family, program)
+        changed: set[tuple[Union, Family]] = set(product(self._take_policies(old, program), FAMILIES))
         for set_id, _, _ in differing(old.sets if old else Map(), program.sets):
-            for union in self._over.get(set_id[:-1], ()):
-                self._put(union, 4 if set_id.endswith("4") else 6, program)
+            family: Family = 4 if set_id.endswith("4") else 6
+            changed.update((union, family) for union in self._over.get(set_id[:-1], ()))
+        for union, family in changed:
+            self._put(union, family, program)
         self._program = program
         self._extended = _with(program, self._sets) if self._sets else program
         return self._extended
