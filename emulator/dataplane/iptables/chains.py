@@ -50,8 +50,10 @@ def policy_chains(policy: PolicyProgram, family: Family, table: Table = "filter"
 def _policy_chain(
     policy: PolicyProgram, direction: FlowDirection, rules: tuple[ProgramRule, ...], family: Family, table: Table
 ) -> Chain:
-    of = _Of(policy.tier, policy.id, direction, family, table)
-    return _rules_chain(policy_chain(policy.id, direction), of, in_blocks(rules))
+    name = policy_chain(policy.id, direction)
+    if not rules:
+        return Chain(name=name, table=table)
+    return _rules_chain(name, _Of(policy.tier, policy.id, direction, family, table), in_blocks(rules))
 
 
 class _Of(NamedTuple):

@@ -14,7 +14,7 @@ import msgspec
 from immutables import Map
 
 from emulator.dataplane.iptables.base import HOOKS
-from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, comment, digest, tagged
+from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, comment, rule_hash, tagged
 from emulator.dataplane.iptables.parts import Chain, Rule, SetType, Table, chain_key
 from reference.endpoints import Family
 
@@ -90,7 +90,7 @@ def written(chain: Chain, tags: Map[str, str]) -> tuple[tuple[str, str], ...]:
         text = rule.text
         for old, new in swaps:
             text = text.replace(old, new)
-        before = digest(f"{before}\n{text}", HASH_LENGTH)
+        before = rule_hash(f"{before}\n{text}")
         found.append((before, f'-m comment --comment "cali:{before} {comment(rule.comment)}" {text}'))
     return tuple(found)
 

@@ -125,14 +125,23 @@ def _ports(match: Match, source: bool, needs: Needs) -> list[str]:
     """RULE-5: numbers or named ports; each alternative is a rule of its own."""
     ports = match.source_ports if source else match.destination_ports
     sets = match.source_port_sets if source else match.destination_port_sets
+    if not ports and not sets:
+        return [""]
     option = "--sports" if source else "--dports"
     found = [f"-m multiport {option} {words}" for words in slots(ports)]
     found.extend(needs.in_set(base, "hash:ip,port", _SIDES[not source], positive=True) for base in sets)
-    return found or [""]
+    return found
 
 
 def _forbidden_ports(match: Match, needs: Needs) -> Iterator[str]:
     """None of these numbers and named ports: conditions of one rule, however many."""
+    if not (
+        match.not_source_ports
+        or match.not_source_port_sets
+        or match.not_destination_ports
+        or match.not_destination_port_sets
+    ):
+        return
     for source, ports, sets in (
         (True, match.not_source_ports, match.not_source_port_sets),
         (False, match.not_destination_ports, match.not_destination_port_sets),

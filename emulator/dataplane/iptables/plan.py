@@ -209,7 +209,9 @@ class _Steps:
             lines = written(want, tags)
             if have is None:
                 made[want.table].append(f":{want.name} - [0:0]")
-            changed[want.table].extend(_edits(want.name, have or (), lines))
+                changed[want.table].extend([f"-A {want.name} {line}" for _, line in lines])
+            else:
+                changed[want.table].extend(_edits(want.name, have, lines))
             self._kernel_chains = self._kernel_chains.set(key, tuple(found for found, _ in lines))
             self._rewritten.append(want)
         for (table, _), lines_of_hook in hooks.items():
