@@ -24,7 +24,7 @@ def junit(result: RunResult) -> bytes:
 def _suite(scenario: ScenarioResult) -> TestSuite:
     suite = TestSuite(scenario.name)
     suite.add_property("file", scenario.file)
-    suite.add_property("dataplane", scenario.dataplane)
+    suite.add_property("dataplane", scenario.enforced_by)
     suite.add_property("topology", scenario.topology)
     for check in scenario.checks:
         suite.add_testcase(_case(scenario, check))

@@ -85,6 +85,7 @@ class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     dataplane: str
     topology: str
     nodes: int
+    nodes_on: tuple[str, ...] = ()  # the dataplane of each node, where they have several
     encryption: str
     status: Status
     seconds: float
@@ -100,6 +101,12 @@ class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     def plain_name(self) -> str:
         """The scenario's own name, when it was run on several dataplanes: `default-deny [ebpf]` is `default-deny`."""
         return self.name.removesuffix(f" [{self.dataplane}]")
+
+    @property
+    def enforced_by(self) -> str:
+        """The dataplane, and those of the nodes where they have several: `mixed: ebpf+nftables`."""
+        nodes = "+".join(self.nodes_on)
+        return f"{self.dataplane}: {nodes}" if nodes and nodes != self.dataplane else self.dataplane
 
     @property
     def mismatches(self) -> tuple[Check, ...]:

@@ -18,6 +18,7 @@ from reference.resources.documents import DocumentFault, RawDocument, read_docum
 from reference.resources.faults import FieldError, FieldPath, format_path, suggestion
 from reference.resources.mismatch import mismatch
 from reference.selectors import parse as parse_selector
+from scenarios.dataplanes import AND
 from scenarios.schema import ACTIONS, EXPECTATIONS, AllPairs, Expectation, Flow, Manifest, Scenario, Selection, Step
 from topologies import TOPOLOGIES
 
@@ -112,7 +113,8 @@ def _check(scenario: Scenario) -> None:
     if not _NAME.fullmatch(scenario.name):
         raise FieldError(("name",), "write lower-case words joined by dashes, such as default-deny")
     _check_known("topology", scenario.topology, TOPOLOGIES)
-    _check_known("dataplane", scenario.dataplane, DATAPLANES)
+    for name in scenario.dataplane.split(AND):
+        _check_known("dataplane", name, DATAPLANES)
     if not 1 <= scenario.nodes <= MOST_NODES:
         raise FieldError(("nodes",), f"{scenario.nodes}: a cluster has 1 to {MOST_NODES} nodes")
     if not scenario.expect and not any(step.expect for step in scenario.steps):

@@ -10,7 +10,6 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from emulator.session import Session
 from reference.errors import EnvironmentLacksError, InvalidInputError, MuslinError
 from reports.results import Fault, Observation, RunResult, ScenarioResult, Status, plural
 from scenarios.checks import Checker
+from scenarios.dataplanes import MIXED, assigned
 from scenarios.load import LoadedScenario
 from scenarios.schema import Step
 
@@ -40,24 +40,37 @@ class Listener(Protocol):
 def run_all(
     loaded: Sequence[LoadedScenario],
     *,
-    dataplane: str | None = None,
-    dataplanes: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    able: Sequence[str] = (),
     left_out: Mapping[str, str] | None = None,
     progress: Listener,
     command: str,
 ) -> RunResult:
     """Run scenarios one after another; one that cannot be run to its end says why and costs the others nothing.
 
-    `dataplane`: instead of the scenario's own. `dataplanes`: each scenario is run on each of them, and its results are
-    named "scenario [dataplane]". `left_out`: those that would have been among them, and why they are not.
+    `columns`: what each scenario is run on instead of its own dataplane (see `scenarios.dataplanes`); where there are
+    several, results are named "scenario [column]". `able`: the dataplanes for `mixed`, which a scenario with one node
+    is left out of. `left_out`: what would have been among the columns, and why it is not.
+
+    Raises:
+        InvalidInputError: all columns are `mixed`, and no scenario has two nodes.
     """
     started = time.time()
     results = []
-    runs = [(scenario, one) for scenario in loaded for one in ([dataplane] if dataplanes is None else dataplanes)]
-    for number, (scenario, on) in enumerate(runs, 1):
-        name = scenario.scenario.name if dataplanes is None else f"{scenario.scenario.name} [{on}]"
+    runs = [
+        (scenario, column, assigned(column, able, number, scenario.scenario.nodes))
+        for number, scenario in enumerate(loaded)
+        for column in ([scenario.scenario.dataplane] if columns is None else columns)
+        if column != MIXED or scenario.scenario.nodes > 1
+    ]
+    if columns and not runs:
+        raise InvalidInputError("none of these scenarios has a second node to have another dataplane")
+    for number, (scenario, column, dataplanes) in enumerate(runs, 1):
+        plain = scenario.scenario.name
+        name = f"{plain} [{column}]" if columns is not None and len(columns) > 1 else plain
         progress.scenario_started(name, number, len(runs))
-        result = msgspec.structs.replace(run_one(scenario, dataplane=on, say=progress.step), name=name)
+        result = run_one(scenario, dataplanes=dataplanes, say=progress.step)
+        result = msgspec.structs.replace(result, name=name, dataplane=column)
         progress.scenario_ended(result)
         results.append(result)
     return RunResult(
@@ -73,13 +86,11 @@ def run_all(
     )
 
 
-def run_one(loaded: LoadedScenario, *, dataplane: str | None, say: Callable[[str], None]) -> ScenarioResult:
-    """Run one scenario in a cluster of its own, and take it down."""
-    if dataplane:
-        loaded = replace(loaded, scenario=msgspec.structs.replace(loaded.scenario, dataplane=dataplane))
+def run_one(loaded: LoadedScenario, *, dataplanes: Sequence[str], say: Callable[[str], None]) -> ScenarioResult:
+    """Run one scenario in a cluster of its own, with a dataplane for each node, and take it down."""
     scenario = loaded.scenario
     began = time.monotonic()
-    run = _Run(loaded, say)
+    run = _Run(loaded, dataplanes, say)
     error: MuslinError | None = None
     try:
         run.through()
@@ -93,6 +104,7 @@ def run_one(loaded: LoadedScenario, *, dataplane: str | None, say: Callable[[str
         lesson=" ".join(scenario.lesson.split()),
         file=str(loaded.path),
         dataplane=scenario.dataplane,
+        nodes_on=tuple(dataplanes) if len(set(dataplanes)) > 1 else (),
         topology=scenario.topology,
         nodes=scenario.nodes,
         encryption=scenario.encryption,
@@ -124,7 +136,7 @@ def fault_of(error: MuslinError | None) -> Fault:
 class _Run:
     """One scenario under way."""
 
-    def __init__(self, loaded: LoadedScenario, say: Callable[[str], None]) -> None:
+    def __init__(self, loaded: LoadedScenario, dataplanes: Sequence[str], say: Callable[[str], None]) -> None:
         self.loaded = loaded
         self.scenario = loaded.scenario
         self.say = say
@@ -133,7 +145,10 @@ class _Run:
         self.session = Session(
             topology=self.scenario.topology,
             nodes=self.scenario.nodes,
-            dataplane=self.scenario.dataplane,
+            dataplane=dataplanes[0],
+            node_dataplanes={
+                f"node-{number}": name for number, name in enumerate(dataplanes, 1) if name != dataplanes[0]
+            },
             encryption=self.scenario.encryption,
         )
         self.checker = Checker(self.session, loaded)

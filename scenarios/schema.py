@@ -75,7 +75,7 @@ class Scenario(Part, frozen=True):
     lesson: str  # what the reader learns, in a sentence or two
     topology: str = DEFAULT_TOPOLOGY
     nodes: int = DEFAULT_NODES
-    dataplane: str = DEFAULT_DATAPLANE
+    dataplane: str = DEFAULT_DATAPLANE  # or several joined by `+`, which the nodes take in turn
     encryption: Literal["", "wireguard"] = ""
     tags: tuple[str, ...] = ()
     fails: str = ""  # written to fail: why, and the tests prove that it does

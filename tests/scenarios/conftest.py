@@ -26,7 +26,7 @@ class Rehearsal:
     wire: dict[str, int] | None = None
     lacks: Exception | None = None
 
-    def __init__(self, *, topology="subnets", nodes=2, dataplane="nftables", encryption=""):
+    def __init__(self, *, topology="subnets", nodes=2, dataplane="nftables", node_dataplanes=None, encryption=""):
         self.encryption, self.dataplane = encryption, dataplane
         fabric = TOPOLOGIES[topology](nodes)
         self.state = commands.bootstrap("rehearsal", topology, dataplane, hosts(fabric), now=0).state

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from reference.errors import EnvironmentLacksError, LogCorruptError
+from reference.errors import EnvironmentLacksError, InvalidInputError, LogCorruptError
 from reports.results import RunResult
 from scenarios.load import load_scenario
 from scenarios.run import run_all
@@ -175,16 +175,30 @@ def test_the_dataplane_can_be_chosen(run, rehearsal, monkeypatch):
     made = []
     init = rehearsal.__init__
     monkeypatch.setattr(rehearsal, "__init__", lambda self, **spec: (init(self, **spec), made.append(self))[0])
-    result, _ = run(HEAD + PODS + "expect: [{oracle: {}}]\n", dataplane="another")
+    result, _ = run(HEAD + PODS + "expect: [{oracle: {}}]\n", columns=["another"])
     assert made[0].dataplane == result.scenarios[0].dataplane == "another"
 
 
 def test_every_scenario_runs_on_each_of_several_dataplanes(run, rehearsal):
     """With several dataplanes each scenario has a result per dataplane, named after it; the run keeps what it lacks."""
-    result, _ = run(HEAD + PODS + "expect: [{oracle: {}}]\n", dataplanes=["one", "two"], left_out={"three": "why"})
+    result, _ = run(HEAD + PODS + "expect: [{oracle: {}}]\n", columns=["one", "two"], left_out={"three": "why"})
     assert [(scenario.plain_name, scenario.dataplane) for scenario in result.scenarios] == [
         ("a-lesson", "one"),
         ("a-lesson", "two"),
     ]
     assert [scenario.name for scenario in result.scenarios] == ["a-lesson [one]", "a-lesson [two]"]
     assert result.left_out == {"three": "why"}
+
+
+def test_a_mixed_cluster_has_another_dataplane_on_each_node(run, rehearsal, monkeypatch):
+    """The column is `mixed`, the result tells who had what; one node alone is left out, and alone is an error."""
+    made = []
+    init = rehearsal.__init__
+    monkeypatch.setattr(rehearsal, "__init__", lambda self, **spec: (init(self, **spec), made.append(spec))[0])
+    text = HEAD + PODS + "expect: [{oracle: {}}]\n"
+    result, _ = run(text, text + "nodes: 1\n", columns=["mixed"], able=["a", "b"])
+    (one,) = result.scenarios
+    assert (one.name, one.dataplane, one.enforced_by) == ("a-lesson", "mixed", "mixed: a+b")
+    assert [(spec["dataplane"], spec["node_dataplanes"]) for spec in made] == [("a", {"node-2": "b"})]
+    with pytest.raises(InvalidInputError, match="none of these scenarios has a second node"):
+        run(text + "nodes: 1\n", columns=["mixed"], able=["a", "b"])
