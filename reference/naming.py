@@ -155,14 +155,26 @@ def _service(state: State, name: str) -> str:
     found = [one for one in state.all(Service) if one.name == (bare if slash else name)]
     if slash:
         found = [one for one in found if one.namespace == namespace]
-    if not found:
-        return ""
-    slices = [
-        one for one in state.all(EndpointSlice) if (one.namespace, one.service) == (found[0].namespace, bare or name)
-    ]
+    return _about_service(state, found[0], f"{name!r} is a Service") if found else ""
+
+
+def service_address(state: State, address: str) -> str:
+    """What to know about an address that is a Service's: where it is translated, policy never meets it (CT-9).
+
+    "" for any other.
+    """
+    for one in state.all(Service):
+        if address in map(_as_address, (one.spec.cluster_ip, *one.spec.cluster_ips)):
+            return _about_service(state, one, f"{address} is the address of Service {one.namespace}/{one.name}")
+    return ""
+
+
+def _about_service(state: State, service: Service, said: str) -> str:
+    own = (service.namespace, service.name)
+    slices = [one for one in state.all(EndpointSlice) if (one.namespace, one.service) == own]
     backends = sorted({text for one in slices for backend in one.endpoints for text in backend.addresses})
     listed = f"name one of its backends: {', '.join(backends[:_LISTED])}" if backends else "and it has no backends"
-    return f"{name!r} is a Service; there is no service address translation yet, policy is about backends; {listed}"
+    return f"{said}; there is no service address translation yet, policy is about backends; {listed}"
 
 
 def _unknown(state: State, name: str) -> str:

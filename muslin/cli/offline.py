@@ -109,7 +109,7 @@ def evaluate(
     muslin evaluate -f manifests/ --from shop/web --to shop/db --port 5432/TCP
     muslin evaluate -f . --from shop/web --to 203.0.113.10 --port 53/UDP --exit-code
     """
-    from reference.naming import packet_between, parse_port
+    from reference.naming import packet_between, parse_port, service_address
     from reference.policy import evaluate as ask
 
     number, protocol = parse_port(port)
@@ -134,6 +134,8 @@ def evaluate(
         )
     else:
         click.echo(verdict.explain())
+    if service := service_address(state, packet.destination):
+        click.echo(f"note: {service}", err=True)
     return 1 if exit_code and not verdict.allowed else 0
 
 

@@ -84,10 +84,9 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         asked = f"{', '.join((f'{self.pods} pods', *self.also))}; ports {', '.join(self.ports)}"
         if not self.changes:
             return "\n".join([*lines, "", f"no flow between these would change ({asked})", ""])
-        opened = sum(change.allowed for change in self.changes)
-        count = (
-            f"{len(self.changes)} flows would change: {opened} allowed, {len(self.changes) - opened} denied ({asked})"
-        )
+        flows, opened = len(self.changes), sum(change.allowed for change in self.changes)
+        noun = "flow" if flows == 1 else "flows"
+        count = f"{flows} {noun} would change: {opened} allowed, {flows - opened} denied ({asked})"
         return "\n".join([*lines, "", count, *(f"  {line}" for c in self.changes for line in str(c).split("\n")), ""])
 
 

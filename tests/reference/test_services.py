@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from reference import commands
 from reference.errors import InvalidInputError
 from reference.loading import load_state
-from reference.naming import packet_between, parse_port
+from reference.naming import packet_between, parse_port, service_address
 from reference.policy import allowed, evaluate
 from reference.program.compile import Compiler
 from reference.program.interpret import decide
@@ -193,6 +193,16 @@ def test_a_service_is_no_end_of_a_packet(name: str, message: str) -> None:
         packet_between(cluster(TO_WEB), DB, name)
 
     assert str(caught.value) == message
+
+
+def test_the_address_of_a_service_is_pointed_out() -> None:
+    """An answer about a cluster IP is about an address that nobody has; what to ask instead is said."""
+    state = cluster(TO_WEB)
+    assert service_address(state, "10.96.0.10") == (
+        "10.96.0.10 is the address of Service shop/web; there is no service address translation yet, policy is about "
+        "backends; name one of its backends: 10.244.0.1, 10.244.0.2"
+    )
+    assert service_address(state, "10.244.0.1") == ""
 
 
 def test_a_pod_named_like_a_service_is_the_pod() -> None:
