@@ -38,7 +38,7 @@ def _fresh_log(name: str) -> Path:
 
 @click.command()
 @output.manifests_option(required=False)
-@click.option("--name", default=DEFAULT_NAME, show_default=True, help="Its name, for the other commands.")
+@click.option("--name", "-N", default=DEFAULT_NAME, show_default=True, help="Its name, for the other commands.")
 @click.option("--topology", default=DEFAULT_TOPOLOGY, show_default=True, help="The fabric.")
 @click.option("--nodes", default=DEFAULT_NODES, show_default=True, help="How many cluster nodes.")
 @click.option("--dataplane", default=DEFAULT_DATAPLANE, show_default=True, help="What enforces policy.")
