@@ -9,6 +9,7 @@ import sys
 import click
 
 from benchmarks.dataplane.command import dataplane
+from muslin.cli import exit_code_of
 from reference.errors import MuslinError
 
 NAMES = {
@@ -54,4 +55,4 @@ if __name__ == "__main__":
         main(prog_name="python -m benchmarks")
     except MuslinError as error:
         click.echo(f"benchmarks: {error}", err=True)
-        sys.exit(error.exit_code if hasattr(error, "exit_code") else 3)
+        sys.exit(exit_code_of(error))

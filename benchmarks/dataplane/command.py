@@ -9,8 +9,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from benchmarks.dataplane import inside
+from benchmarks.dataplane import document, inside
+from benchmarks.dataplane import record as records
+from benchmarks.dataplane.figures import Figures
 from benchmarks.dataplane.packets import Plan
+from benchmarks.dataplane.tables import markdown
 from benchmarks.dataplane.traffic import MODES
 from emulator.dataplane import DATAPLANES
 from reference.errors import EnvironmentLacksError
@@ -46,8 +49,13 @@ def measure(part: str, plan: Plan, path: Path) -> None:
 @click.option("--rounds", default=25, show_default=True, help="Rounds of packets, earlier ones in the file included.")
 @click.option("--minutes", default=10.0, show_default=True, help="No round begins later than this.")
 @click.option("--milliseconds", default=40, show_default=True, help="How long each run of traffic is.")
-@click.option("--json", "into", type=click.Path(path_type=Path, dir_okay=False), default=Path("out/dataplane.json"),
+@click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False), default=Path("out/dataplane.json"),
               show_default=True, help="Keep what is measured here; what is there is gone on with.")  # fmt: skip
+@click.option(
+    "--from", "source", type=click.Path(path_type=Path, dir_okay=False), help="Measure nothing; show this file."
+)
+@click.option("--docs", type=click.Path(path_type=Path, file_okay=False),
+              help="Put tables and plots into this folder's performance.md, not on the terminal.")  # fmt: skip
 def dataplane(
     dataplanes: tuple[str, ...],
     parts: tuple[str, ...],
@@ -56,12 +64,26 @@ def dataplane(
     rounds: int,
     minutes: float,
     milliseconds: int,
-    into: Path,
+    path: Path,
+    source: Path | None,
+    docs: Path | None,
 ) -> None:
-    """Measure what dataplanes cost."""
-    plan = Plan(
-        dataplanes or tuple(DATAPLANES), tuple(sorted(sizes)) or (10, 1_000, 10_000), modes or MODES, milliseconds,
-        rounds, minutes,
-    )  # fmt: skip
-    for part in parts or PARTS:
-        measure(part, plan, into)
+    """Measure what dataplanes cost, and show it.
+
+    \b
+    python -m benchmarks dataplane                                      measure and show
+    python -m benchmarks dataplane --from out/dataplane.json --docs docs   write the documentation
+    """
+    if source is None:
+        plan = Plan(
+            dataplanes or tuple(DATAPLANES), tuple(sorted(sizes)) or (10, 1_000, 10_000), modes or MODES,
+            milliseconds, rounds, minutes,
+        )  # fmt: skip
+        for part in parts or PARTS:
+            measure(part, plan, path)
+    figures = Figures(records.load(source or path))
+    if docs is None:
+        click.echo(markdown(figures))
+        return
+    for written in document.write(figures, docs):
+        click.echo(f"wrote {written}")

@@ -13,13 +13,15 @@ import msgspec
 from benchmarks.dataplane import traffic
 from benchmarks.dataplane.bed import NO_DATAPLANE, Bed
 from benchmarks.dataplane.record import Cell, Failure, Record, Series
-from benchmarks.dataplane.shapes import FRESH_PORTS, PORT, Policies
+from benchmarks.dataplane.shapes import FRESH_PORTS, PORT, Policies, Shape
 from reference.errors import MuslinError
 
 T = TypeVar("T")
 LARGE_SET = 100_000
 CLIENTS = {"near": "client", "far": "distant"}
-BULK = frozenset({"stream", "udp", "oneway"})  # one flow, established at once: fewer policies are looked at
+SHAPES: tuple[Shape, ...] = ("ports", "selectors", "crossed", "spread")
+BULK = frozenset({"stream", "udp", "oneway"})
+CONNECTIONS = frozenset({"first", "crr"})
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -39,24 +41,27 @@ class Plan(msgspec.Struct, frozen=True):
 
     def policies(self) -> list[Policies]:
         """Everything that guards a server, after the same pods without policy."""
-        found = [Policies(shape, size) for shape in ("ports", "selectors", "spread") for size in self.sizes]
+        found = [Policies(shape, size) for shape in SHAPES for size in self.sizes]
         found += [Policies("ports", size, LARGE_SET) for size in self.sizes]
         return [*dict.fromkeys(one.floor for one in found), *found]
 
     def cells(self, dataplane: str, guarded: Policies, *, again: bool = False) -> Iterator[Cell]:
         """What is measured on one bed."""
         for mode in self.modes:
-            if mode in BULK and not self._is_looked_at_in_bulk(guarded):
+            if not self._is_told_by(mode, guarded):
                 continue
             for path in CLIENTS:
                 yield Cell(dataplane, guarded, mode, path, again=again)
             if guarded in (Policies(), Policies("ports", self.middle)) and not again:
                 yield Cell(dataplane, guarded, mode, "near", family=6)
 
-    def _is_looked_at_in_bulk(self, guarded: Policies) -> bool:
+    def _is_told_by(self, mode: str, guarded: Policies) -> bool:
+        """Not everything is measured with all policies: an established flow meets few of them."""
+        if guarded.shape == "crossed":
+            return mode in CONNECTIONS
         if guarded.shape == "ports":
-            return guarded.members != LARGE_SET or guarded.rules == self.middle
-        return guarded.floor == Policies() or guarded.rules == self.sizes[-1]
+            return mode not in BULK or guarded.members != LARGE_SET or guarded.rules == self.middle
+        return mode not in BULK or guarded.floor == Policies() or guarded.rules == self.sizes[-1]
 
 
 class Measurement:

@@ -6,6 +6,8 @@ clients' set, which has `members`; the rule before it does so for UDP. The shape
 
 - `ports`: all rules are the server's; each has a destination port of its own;
 - `selectors`: the same; each has a selector of its own, and so a set of three nets;
+- `crossed`: the same; by turns each asks for the clients' set and a port of its own, or for a set of its own and the
+  measured ports: half of all rules match the packets by source, the other half by port;
 - `spread`: a pod and its own policy for every ten rules, each with a destination port; the server is the last pod.
 
 That of changes:
@@ -31,7 +33,7 @@ from reference.program.types import NodeProgram
 from reference.resources.manifests import load
 from reference.state import State
 
-Shape = Literal["none", "ports", "selectors", "spread", "policies"]
+Shape = Literal["none", "ports", "selectors", "crossed", "spread", "policies"]
 Manifest = dict[str, Any]
 
 NAMESPACE = "bench"
@@ -112,6 +114,17 @@ def _by_selectors(policies: Policies) -> Iterator[Manifest]:
     yield from guards([*selector_rules(policies.rules - 2), *last_rules()])
 
 
+def _crossed(policies: Policies) -> Iterator[Manifest]:
+    count = policies.rules - 2
+    yield from _apps(count)
+    ports, selectors = port_rules(count), selector_rules(count)
+    for rule in ports:
+        rule["source"] = {"selector": "role == 'client'"}
+    for rule in selectors:
+        rule["destination"] = {"ports": [PORT, _ports(FRESH_PORTS)]}
+    yield from guards([(ports, selectors)[number % 2][number] for number in range(count)] + last_rules())
+
+
 def _spread(policies: Policies) -> Iterator[Manifest]:
     for number in range(policies.others):
         rules = [*port_rules(RULES_A_POD - 2, number), *last_rules()]
@@ -126,7 +139,7 @@ def _many(policies: Policies) -> Iterator[Manifest]:
     yield from guards(last_rules())
 
 
-_GUARDED = {"ports": _by_ports, "selectors": _by_selectors, "spread": _spread, "policies": _many}
+_GUARDED = {"ports": _by_ports, "selectors": _by_selectors, "crossed": _crossed, "spread": _spread, "policies": _many}
 
 
 def one_of_many(number: int, port: int = 0) -> Manifest:

@@ -43,7 +43,7 @@ class Run(msgspec.Struct, frozen=True):
     @property
     def rate(self) -> Rate:
         """Operations a second."""
-        return Rate(round(self.operations / self.busy, 1), round(self.operations / self.seconds, 1))
+        return Rate(round(self.operations / self.busy), round(self.operations / self.seconds))
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,174 @@
+"""Markdown of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from benchmarks.dataplane.changes import APPLY, LOAD, MEMBER, RULE
+from benchmarks.dataplane.figures import PATHS, Figures, Spread, spread
+from benchmarks.dataplane.packets import LARGE_SET
+from benchmarks.dataplane.record import Cell, Change
+from benchmarks.dataplane.shapes import Policies, Shape
+from benchmarks.dataplane.targets import RULES, Finding, Target, targets, to_bare_work
+
+_MODES = {
+    "stream": ("TCP throughput", "one connection, 128 KB a write"),
+    "rr": ("TCP request-response", "one connection, a byte each way"),
+    "first": ("TCP connections, each the first to its port", "connect, a byte each way, close"),
+    "crr": ("TCP connections, again and again to one port", "connect, a byte each way, close"),
+    "udp": ("UDP packets, answered flow", "64 bytes a packet; connection tracking has seen an answer"),
+    "oneway": ("UDP packets, never answered", "64 bytes a packet; to connection tracking each one is the first"),
+}
+_SHAPES: Sequence[tuple[Shape, int]] = (
+    ("ports", 10),
+    ("ports", LARGE_SET),
+    ("selectors", 10),
+    ("crossed", 10),
+    ("spread", 10),
+)
+_NONE = "–"
+
+
+def markdown(figures: Figures) -> str:
+    """Everything, targets first."""
+    record = figures.record
+    lines = [f"<!-- {record.machine}; {record.rounds} rounds of {record.milliseconds} ms -->", ""]
+    lines += ["#### Targets", "", *_targets(figures), ""]
+    for mode, (title, words) in _MODES.items():
+        rows = list(_traffic(figures, mode))
+        if rows:
+            header = ["", "no policy", "of no dataplane", *(_shape(figures, *each) for each in _SHAPES)]
+            lines += [f"#### {title}", "", f"{words[0].upper()}{words[1:]}.", "", *_table(header, rows), ""]
+    lines += _section("IPv6 between pods of one node", ["", *(title for title, _ in _MODES.values())], _family(figures))
+    lines += _section("Two beds that are alike", ["", "ratio"], _alike(figures))
+    lines += _section("Changes", ["", *map(_size, figures.changed)], _changes(figures))
+    if record.failures:
+        lines += ["Not measured:", ""]
+        lines += [f"- {one.dataplane}: {one.policies}: {one.reason}" for one in record.failures] + [""]
+    return "\n".join(lines)
+
+
+def _section(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    rows = list(rows)
+    return [f"#### {title}", "", *_table(header, rows), ""] if rows else []
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield _row(header)
+    yield _row(["---"] * len(header))
+    yield from map(_row, rows)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+# -- targets ---------------------------------------------------------------------------------------------------------
+
+
+def _targets(figures: Figures) -> Iterator[str]:
+    found = list(targets(figures))
+    rows = (
+        [one.name, one.asked, *(_finding(one, one.findings.get(name)) for name in figures.dataplanes)] for one in found
+    )
+    yield from _table(["target", "asked", *figures.dataplanes], rows)
+
+
+def _finding(target: Target, finding: Finding | None) -> str:
+    if finding is None:
+        return _NONE
+    show = _milliseconds if target.unit == "seconds" else _ratio
+    one = finding.found
+    words = f"{show(one.median)} ({show(one.low)} to {show(one.high)})" + (" ms" if target.unit == "seconds" else "")
+    return f"{words if finding.is_met else f'**{words}, not met**'}; {finding.where}"
+
+
+# -- packets ---------------------------------------------------------------------------------------------------------
+
+
+def _shape(figures: Figures, shape: Shape, members: int) -> str:
+    words = shape + (f", set of {members:,}" if members > 10 else "")
+    return f"{words}: {' · '.join(f'{size:,}' for size in figures.sizes)} rules"
+
+
+def _traffic(figures: Figures, mode: str) -> Iterator[list[str]]:
+    for name in ("", *figures.dataplanes):
+        for path, words in PATHS.items():
+            base = Cell(name, Policies(), mode, path)
+            rate = figures.rate(base)
+            if rate is None:
+                continue
+            of_nothing = _ratio_of(figures.to_nothing(base)) if name else _NONE
+            shapes = [
+                " · ".join(
+                    _ratio_of(figures.to_floor(Cell(name, Policies(shape, size, members), mode, path)))
+                    for size in figures.sizes
+                )
+                for shape, members in _SHAPES
+            ]
+            yield [f"{name or 'no dataplane'}, {words}", _per_second(mode, rate), of_nothing, *(shapes if name else [])]
+
+
+def _family(figures: Figures) -> Iterator[list[str]]:
+    """No policy against no dataplane, and 1,000 rules against no policy."""
+    for name in figures.dataplanes:
+        cells = {mode: Cell(name, Policies(), mode, "near", family=6) for mode in _MODES}
+        ruled = {mode: Cell(name, Policies("ports", RULES), mode, "near", family=6) for mode in _MODES}
+        if any(figures.rate(cell) for cell in cells.values()):
+            yield [f"{name}, no policy, of no dataplane", *(_ratio_of(figures.to_nothing(c)) for c in cells.values())]
+        if any(figures.rate(cell) for cell in ruled.values()):
+            yield [f"{name}, {RULES:,} rules (ports)", *(_ratio_of(figures.to_floor(c)) for c in ruled.values())]
+
+
+def _alike(figures: Figures) -> Iterator[list[str]]:
+    for mode, (title, _) in _MODES.items():
+        if (found := figures.to_itself([mode])) is not None:
+            yield [title, f"{_ratio(found.median)} ({_ratio(found.low)} to {_ratio(found.high)})"]
+
+
+def _per_second(mode: str, rate: Spread) -> str:
+    if mode == "stream":
+        return f"{rate.median * 8e-9:.1f} Gbit/s"
+    if mode == "rr":
+        return f"{rate.median:,.0f}/s, {1e6 / rate.median:.1f} µs"
+    return f"{rate.median:,.0f}/s"
+
+
+# -- changes ---------------------------------------------------------------------------------------------------------
+
+
+def _size(policies: Policies) -> str:
+    return f"{policies.rules:,}" + (f" and a set of {policies.members:,}" if policies.members > 10 else " policies")
+
+
+def _changes(figures: Figures) -> Iterator[list[str]]:
+    for what, words in ((LOAD, "load"), (APPLY, "first apply"), (RULE, "one rule"), (MEMBER, "one member")):
+        for name in figures.dataplanes:
+            changes = [figures.change(name, policies, what) for policies in figures.changed]
+            if any(changes):
+                yield [f"{words}, {name}", *map(_took, changes)]
+            floors = dict.fromkeys(floor for one in changes if one for floor in one.floors)
+            for floor in floors:
+                yield [f"against {floor}", *(_ratio_of(to_bare_work(one, floor)) for one in changes)]
+
+
+def _took(change: Change | None) -> str:
+    if change is None or not change.seconds:
+        return _NONE
+    one = spread(change.seconds)
+    return f"{_milliseconds(one.median)} ({_milliseconds(one.low)} to {_milliseconds(one.high)}) ms"
+
+
+def _milliseconds(seconds: float) -> str:
+    milliseconds = seconds * 1e3
+    return f"{milliseconds:,.0f}" if milliseconds >= 10 else f"{milliseconds:.1f}" if milliseconds >= 1 else (
+        f"{milliseconds:.2f}"
+    )  # fmt: skip
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _ratio_of(found: Spread | None) -> str:
+    return _ratio(found.median) if found else _NONE
