@@ -18,6 +18,7 @@ from benchmarks.dataplane import changes
 from benchmarks.dataplane import record as records
 from benchmarks.dataplane.packets import Measurement, Plan
 from emulator import sandbox
+from reference.errors import MuslinError
 
 PACKETS, CHANGES = "packets", "changes"
 DONE = "done"
@@ -41,6 +42,8 @@ def main() -> None:
     try:
         _measure(order)
         _say(DONE)
+    except MuslinError as error:
+        _say(f"{type(error).__name__}: {error}")
     except BaseException:  # noqa: BLE001 - whatever it is, the sandbox has to end
         traceback.print_exc()
     sys.stderr.flush()
@@ -49,9 +52,7 @@ def main() -> None:
 
 def _measure(order: Order) -> None:
     path = Path(order.path)
-    record = records.load(path) if path.exists() else records.Record()
-    record.machine = records.this_machine()
-    record.milliseconds = order.plan.milliseconds
+    record = records.begin(path, order.plan.milliseconds)
     if order.part == PACKETS:
         Measurement(order.plan, record, _say).run(lambda: records.save(record, path))
     else:

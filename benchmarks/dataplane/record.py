@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -53,6 +54,7 @@ class Record(msgspec.Struct):
     """A run, or several that went on where the one before ended."""
 
     machine: str = ""
+    code: str = ""  # of the dataplanes and of this: figures of different code are not put together
     milliseconds: int = 0
     rounds: int = 0
     series: list[Series] = []
@@ -62,6 +64,32 @@ class Record(msgspec.Struct):
     def rates(self) -> dict[Cell, dict[int, Rate]]:
         """Rates by cell."""
         return {series.cell: series.rates for series in self.series}
+
+
+def begin(path: Path, milliseconds: int) -> Record:
+    """A record to go on with, or a new one.
+
+    Raises:
+        InvalidInputError: what is there was measured with other code, or differently.
+    """
+    new = Record(machine=this_machine(), code=_this_code(), milliseconds=milliseconds)
+    if not path.exists():
+        return new
+    old = load(path)
+    if (old.code, old.milliseconds) != (new.code, new.milliseconds):
+        raise InvalidInputError(f"{path} was measured with other code, or runs of other length; name another file")
+    return old
+
+
+def _this_code() -> str:
+    """A digest of what decides about packets, and of what measures it."""
+    root = Path(__file__).parents[2]
+    digest = sha256()
+    for folder in ("emulator/dataplane", "reference/program", "benchmarks/dataplane"):
+        for file in sorted((root / folder).rglob("*.[pch]*")):
+            if file.suffix in (".py", ".c", ".h"):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def this_machine() -> str:
