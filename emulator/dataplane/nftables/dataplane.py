@@ -2,25 +2,21 @@
 
 The table is written by raw netlink transactions and not through libnftables: that library first reads every set and
 chain of the kernel, which makes one change among a thousand policies cost as much as a thousand (docs/performance).
-For people everything shows in `nft list table inet muslin`; read_back uses that very listing.
+For people everything shows in `nft list table inet muslin`.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
-from emulator.dataplane.libnftables import Libnftables
-from emulator.dataplane.nftables import expressions, kernel
+from emulator.dataplane.nftables import kernel
 from emulator.dataplane.nftables.base import INPUT, input_chain, static_chains
 from emulator.dataplane.nftables.chains import DENY_GROUP, LOG_GROUP
-from emulator.dataplane.nftables.names import TABLE, log_prefix
-from emulator.dataplane.nftables.normalise import normalise
+from emulator.dataplane.nftables.names import log_prefix
 from emulator.dataplane.nftables.operations import (
     DELETE_TABLE,
     GET_GENERATION,
-    GET_RULE,
     NEW_TABLE,
     AddRules,
     FlushChain,
@@ -36,7 +32,7 @@ from emulator.dataplane.nftables.phases import phases
 from emulator.dataplane.nftables.plan import EMPTY, Programmed, plan
 from emulator.dataplane.unions import Unions
 from emulator.nflog import DropListener
-from emulator.nfnetlink import NLM_F_CREATE, Message, NetfilterSocket, NetlinkError, attributes, each_attribute, string
+from emulator.nfnetlink import NLM_F_CREATE, Message, NetfilterSocket, NetlinkError, attributes
 from emulator.nftrace import PacketTrace
 from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
@@ -173,9 +169,8 @@ class NftablesDataplane:
         return tuple(rule.ref for rule in found.rules) if found else ()
 
     def read_back(self) -> Mapping[str, object]:
-        """The table as the nft program lists it, without handles and counts; equal for equal programs."""
-        with Libnftables(json=True) as nft:
-            return normalise(nft.run(f"list table inet {TABLE}"))
+        """Chains, sets with their members, and rules by their comments and a hash; equal for equal programs."""
+        return kernel.listed(kernel.read(self._socket))
 
     def trace(self, node: str, packet: Packet) -> PacketTrace:
         """Begin to trace packets like `packet`, whatever their source port."""
@@ -184,23 +179,17 @@ class NftablesDataplane:
     def counters(self) -> Mapping[RuleRef, Counter]:
         """Packets and bytes each rule matched since it was programmed; kernel rules of one user's rule are summed."""
         found: dict[RuleRef, Counter] = {}
-        position: dict[str, int] = {}
-        for chain, encoded in self._kernel_rules():
-            refs, at = self.chain_rules(chain), position.get(chain, 0)
-            position[chain] = at + 1
-            ref = refs[at] if at < len(refs) else None
-            if ref is not None:
-                packets, size = count_of(encoded)
-                known = found.get(ref, Counter(0, 0))
-                found[ref] = Counter(known.packets + packets, known.bytes + size)
+        programmed = self._programmed
+        for chain in {**self._static, **programmed.chains, **programmed.groups}:
+            refs = self.chain_rules(chain)
+            if not any(refs):
+                continue
+            for ref, rule in zip(refs, kernel.rules_of(self._socket, chain), strict=False):
+                if ref is not None:
+                    packets, size = kernel.count_of(rule)
+                    known = found.get(ref, Counter(0, 0))
+                    found[ref] = Counter(known.packets + packets, known.bytes + size)
         return found
-
-    def _kernel_rules(self) -> Iterator[tuple[str, bytes]]:
-        """(chain, expressions) of every rule in the kernel's table, in order within a chain."""
-        for body in self._socket.dump(message(GET_RULE)):
-            rule = attributes(body)
-            if string(rule[1]) == TABLE:
-                yield string(rule[2]), rule.get(4, b"")
 
     def clean(self) -> None:
         """Remove the table, and nothing else.
@@ -222,13 +211,3 @@ class NftablesDataplane:
 def _after(generation: int) -> int:
     """The kernel's number after one more transaction; it leaves nought out."""
     return (generation + 1) & 0xFFFFFFFF or 1
-
-
-def count_of(encoded: bytes) -> tuple[int, int]:
-    """(packets, bytes) of the counter among a rule's expressions; noughts if it has none."""
-    for _, element in each_attribute(encoded):
-        expression = attributes(element)
-        if string(expression[1]) == expressions.COUNTER:
-            inside = attributes(expression[2])
-            return struct.unpack("!Q", inside[2])[0], struct.unpack("!Q", inside[1])[0]
-    return 0, 0

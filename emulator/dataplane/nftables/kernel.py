@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import blake2b
 
 from emulator.dataplane.nftables import expressions
 from emulator.dataplane.nftables.base import INPUT, STATIC_SETS, input_chain, static_chains
@@ -41,6 +42,7 @@ from emulator.nfnetlink import NESTED, NetfilterSocket, NetlinkError, attributes
 _ACCEPT_POLICY = 1
 _MOST_SAID = 5
 _COUNTER = text(1, expressions.COUNTER)
+_COUNTS = struct.Struct("!8xQ4xQ")  # after that: bytes, then packets
 Element = tuple[bytes, int, str]  # key, whether it ends an interval, chain to go to
 
 
@@ -50,6 +52,7 @@ class KernelChain:
 
     hook: Hook | None
     rules: list[bytes] = field(default_factory=list)  # the expressions of each
+    comments: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -98,15 +101,67 @@ def read(socket: NetfilterSocket) -> KernelTable | None:
         table.sets[string(body[2])] = (numbers[0], numbers[1], numbers[2])
     if not table.chains and not table.sets:
         return None
-    for body in _dump(socket, GET_RULE):
-        if (chain := table.chains.get(string(body[2]))) is not None:
-            chain.rules.append(body.get(4, b""))
+    for name, chain in table.chains.items():
+        for data in rules_of(socket, name):
+            rule = attributes(data)
+            chain.rules.append(rule.get(4, b""))
+            chain.comments.append(string(rule.get(7, b"")[2:]))
     for name in table.sets:
         found: Counter[Element] = Counter()
         for data in socket.dump(message(GET_ELEMENT, text(2, name))):
             found.update(_elements(one for _, one in each_attribute(attributes(data).get(3, b""))))
         table.elements[name] = found
     return table
+
+
+def rules_of(socket: NetfilterSocket, chain: str) -> Iterator[bytes]:
+    """The attributes of each rule of a chain; none if there is no such chain.
+
+    One chain at a time: a dump of all begins from the first rule again for every buffer it fills.
+    """
+    try:
+        yield from socket.dump(message(GET_RULE, text(2, chain)))
+    except NetlinkError:
+        return
+
+
+def count_of(rule: bytes) -> tuple[int, int]:
+    """(packets, bytes) of the counter among a rule's attributes; noughts if it has none."""
+    at = rule.find(_COUNTER)
+    size, packets = _COUNTS.unpack_from(rule, at + len(_COUNTER)) if at >= 0 else (0, 0)
+    return packets, size
+
+
+def listed(table: KernelTable | None) -> dict[str, object]:
+    """The table without counts, as a value that is equal for equal programs."""
+    if table is None:
+        return {}
+    return {
+        "chains": {
+            name: [[comment, _fingerprint(data)] for comment, data in zip(chain.comments, chain.rules, strict=True)]
+            for name, chain in sorted(table.chains.items())
+        },
+        "hooks": {
+            name: [chain.hook.type, chain.hook.number, chain.hook.priority]
+            for name, chain in sorted(table.chains.items())
+            if chain.hook is not None
+        },
+        "sets": {
+            name: {
+                "make": list(table.sets[name]),
+                "members": sorted([key.hex(), is_end, goal] for key, is_end, goal in table.elements[name].elements()),
+            }
+            for name in sorted(table.sets)
+        },
+    }
+
+
+def _fingerprint(expressions: bytes) -> str:
+    at = expressions.find(_COUNTER)
+    if at >= 0:  # what it has counted follows its name
+        counts = at + len(_COUNTER)
+        expressions = expressions[:counts] + expressions[counts + _COUNTS.size :]
+    return blake2b(expressions, digest_size=8).hexdigest()
 
 
 def base_chains(socket: NetfilterSocket) -> list[str]:
