@@ -71,7 +71,7 @@ class Policies(msgspec.Struct, frozen=True):
     @property
     def floor(self) -> Policies:
         """The same pods without policy."""
-        return Policies("none", self.rules if self.shape == "spread" and self.others else 0)
+        return Policies("none", self.rules if self.others else 0)
 
     def __str__(self) -> str:
         if self.shape == "none":
