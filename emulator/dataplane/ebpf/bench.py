@@ -111,9 +111,9 @@ class Bench:
             return str(layout.guard_reference(event.reference, event.direction))
         return str(self.references.name(event.reference))
 
-    def forget_flows(self) -> None:
-        """As if nothing had ever passed."""
-        for name in ("flows", "fragments"):
+    def forget_flows(self, *, fragments: bool = True) -> None:
+        """As if nothing had ever passed; `fragments` is false where none has."""
+        for name in ("flows", "fragments")[: 1 + fragments]:
             table = self.object.maps[name]
             table.remove_all([key for key, _ in table.items()])
 

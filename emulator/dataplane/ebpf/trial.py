@@ -49,6 +49,7 @@ class Cluster:
         self._programs: Mapping[str, NodeProgram] = {}
         self._state = State()
         self._used: set[Bench] = set()
+        self._places: dict[str, Place] = {}
 
     def bring(self, state: State, programs: Mapping[str, NodeProgram]) -> None:
         """Let these programs decide, on every machine.
@@ -56,7 +57,7 @@ class Cluster:
         Raises:
             EnvironmentLacksError: a program cannot be expressed, or may not be loaded.
         """
-        self._state, self._programs = state, programs
+        self._state, self._programs, self._places = state, programs, {}
         for name, program in programs.items():
             if name not in self._benches:
                 self._benches[name] = Bench(self._devices)
@@ -73,7 +74,7 @@ class Cluster:
             return None  # to itself
         said = self._cross(packet, source, destination)
         for bench in self._used:
-            bench.forget_flows()
+            bench.forget_flows(fragments=False)
         self._used.clear()
         if packet.protocol not in _ICMP or (packet.protocol, packet.icmp_type) in _OPENING:
             return said
@@ -132,6 +133,12 @@ class Cluster:
         return replace(packet, source=mine[0]) if _in(program.nat_sources, packet.source) else packet
 
     def _place(self, address: str) -> Place:
+        known = self._places.get(address)
+        if known is None:
+            known = self._places[address] = self._looked_up(address)
+        return known
+
+    def _looked_up(self, address: str) -> Place:
         keys = self._state.addresses.get(address)
         if keys:
             pod = self._state.endpoints[keys[0]]
