@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from benchmarks.dataplane.shapes import NAMESPACE, NODES, OTHER, Policies, compiled
@@ -16,7 +17,7 @@ from emulator.netlink import Batch, RouteSocket
 from emulator.pods import HOST_MAC, PodNetwork
 from emulator.routes import RouteTable
 from reference.endpoints import WorkloadEndpoint
-from reference.errors import MuslinError
+from reference.errors import EnvironmentLacksError, MuslinError
 from reference.program.types import NodeProgram
 from reference.routes import node_routes
 from reference.state import State
@@ -25,6 +26,8 @@ NO_DATAPLANE = ""
 _LO, _CABLE = 1, 500
 _FIRST_OTHER = 10_000  # interface index
 _HIGH = 3000
+# All beds share the kernel's one table of connections. What the others have closed must not fill it.
+_FORGETFUL = {"net/netfilter/nf_conntrack_tcp_timeout_time_wait": "2"}
 
 
 class Machine:
@@ -168,3 +171,5 @@ def _plug_in(batch: Batch) -> None:
     with RouteSocket() as kernel:
         kernel.send(batch)
     sysctl.write({"net/ipv4/conf/eth0/rp_filter": "0"})
+    with suppress(EnvironmentLacksError):  # a kernel without connection tracking, or an ordinary user
+        sysctl.write(_FORGETFUL)

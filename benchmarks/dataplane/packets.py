@@ -57,11 +57,15 @@ class Plan(msgspec.Struct, frozen=True):
 
     def _is_told_by(self, mode: str, guarded: Policies) -> bool:
         """Not everything is measured with all policies: an established flow meets few of them."""
+        if mode in CONNECTIONS:
+            return True
         if guarded.shape == "crossed":
-            return mode in CONNECTIONS
+            return False
+        if mode not in BULK:
+            return True
         if guarded.shape == "ports":
-            return mode not in BULK or guarded.members != LARGE_SET or guarded.rules == self.middle
-        return mode not in BULK or guarded.floor == Policies() or guarded.rules == self.sizes[-1]
+            return guarded.members != LARGE_SET or guarded.rules == self.middle
+        return guarded.floor == guarded or guarded.rules in (self.sizes[0], self.sizes[-1])
 
 
 class Measurement:
