@@ -87,7 +87,7 @@ class Cluster:
             said = self._leave(packet, source, destination, stays)
             if said != ALLOWED:
                 return said
-        if source.pod and not destination.pod:
+        if source.pod and not stays:
             packet = self._translated(packet, source.machine)
         if destination.machine in self._programs and not stays:
             return self._arrive(packet, source, destination)
@@ -102,7 +102,8 @@ class Cluster:
             mark, came_by = bench.mark, bench.interfaces[pod.interface]
             if said != ALLOWED or (stays and target is None):
                 return said
-            if target is None:  # by then the address is translated; the mark still knows which it was
+            if not stays and self._translated(packet, source.machine) is not packet:
+                # By then the address is another; the mark still knows which it was.
                 data = frame(ip_packet(replace(packet, source=_STRANGER[packet.family])))
         if stays:
             assert target is not None
