@@ -1,16 +1,16 @@
-"""An agent killed in the middle of an apply, at any line near a system call; its successor converges, with no hole."""
+"""An agent is killed between any two system calls of an apply; its successor converges, with no hole and no hiccup."""
 
+import collections
 import itertools
-import mmap
 import os
 import random
-import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import system_calls
 from nftables_lab import Lab
 from update_traffic import Traffic, programs
 
@@ -18,52 +18,38 @@ from emulator.dataplane import DATAPLANES
 
 pytestmark = pytest.mark.live
 KILLS = int(os.environ.get("MUSLIN_KILLS", "8"))  # at 200 the whole claim of the documentation
-AT_ONCE = 15  # kills in one sandbox
-# where the system calls of an apply are made; each line of these is a place to die
-NEAR_SYSTEM_CALLS = {
-    "nfnetlink.py", "dataplane.py", "commands.py", "libbpf.py", "libnftables.py", "attach.py", "guard.py", "socket.py",
-    "tables.py",
-}  # fmt: skip
+AT_ONCE = 8  # kills in one sandbox
 
 
-def near_system_calls(count):
-    """A trace function that kills this process at a line, counted from now; with a negative count it only counts."""
-    lines = 0
+class Agent:
+    """In a process of its own: an agent that takes a kernel from one program to the next, and may die on the way.
 
-    def at_line(frame, event, _):
-        nonlocal lines
-        path = Path(frame.f_code.co_filename)
-        if path.name not in NEAR_SYSTEM_CALLS or "emulator" not in path.parts:
-            return None
-        if event == "line":
-            lines += 1
-            if lines == count:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return at_line
-
-    return at_line, lambda: lines
-
-
-def agent(name, before, after, count, result, *, careless=False):
-    """In a process of its own: an agent starts, then applies a program and dies on the way. How it ended.
-
-    A careless one removes everything first.
+    It knows the kernel since an apply of its own; a successor finds it; a careless one removes everything first.
     """
-    pid = os.fork()
-    if pid == 0:
-        try:
-            dataplane = DATAPLANES[name]()
-            dataplane.apply(before)
-            trace, lines = near_system_calls(count)
-            sys.settrace(trace)
-            if careless:
-                dataplane.clean()
-            dataplane.apply(after)
-            sys.settrace(None)
-            result[0] = lines()
-        finally:
-            os._exit(0)
-    return os.waitpid(pid, 0)[1]
+
+    def __init__(self, name, before, after, *, successor=False, careless=False):
+        self._name, self._before, self._after = name, before, after
+        self._successor, self._careless = successor, careless
+
+    def run(self, kill_at=None):
+        """Its system calls on the way, or None if it was killed at (number, n)."""
+        return system_calls.run(self._begin, self._change, kill_at)
+
+    def _begin(self):
+        self._dataplane = DATAPLANES[self._name]()
+        if not self._successor:
+            self._dataplane.apply(self._before)
+
+    def _change(self):
+        if self._careless:
+            self._dataplane.clean()
+        self._dataplane.apply(self._after)
+
+
+def somewhere(dice, calls):
+    """A system call to die before: of any kind alike, so that those that change the kernel are among them."""
+    number = dice.choice(sorted(set(calls)))
+    return number, dice.randint(1, calls.count(number))
 
 
 def kills(name, seed, count, careless):
@@ -71,15 +57,15 @@ def kills(name, seed, count, careless):
     lab, dice = Lab(name), random.Random(seed)
     steps = list(itertools.islice(programs(seed), count + 1))
     lab.dataplane.apply(steps[0])
-    result = memoryview(mmap.mmap(-1, 8)).cast("Q")
     traffic = Traffic(lab)
-    died, made = 0, []
+    died, made = collections.Counter(), []
     for before, after in itertools.pairwise(steps):
-        # the same two applies once whole, to know how many lines there are, then back
-        assert agent(name, before, after, -1, result) == 0
-        lines = result[0]
-        assert agent(name, after, before, -1, result) == 0
-        died += os.WIFSIGNALED(agent(name, before, after, dice.randrange(1, lines), result, careless=careless))
+        # the same once whole, to know its system calls, then back
+        how = {"successor": dice.random() < 0.5, "careless": careless}
+        calls = Agent(name, before, after, **how).run()
+        Agent(name, after, before).run()
+        place = somewhere(dice, calls)
+        died[place[0]] += Agent(name, before, after, **how).run(place) is None
         successor = DATAPLANES[name]()
         successor.apply(after)
         made.append((successor.drift(), successor.read_back()))
@@ -91,7 +77,7 @@ def kills(name, seed, count, careless):
         lab.dataplane.apply(after)
         if drift or back != lab.dataplane.read_back():
             wrong.append([number, drift])
-    return {**found, "died": died, "wrong": wrong}
+    return {**found, "died": sum(died.values()), "kinds": len(+died), "wrong": wrong}
 
 
 @pytest.mark.parametrize("name", DATAPLANES)
@@ -103,6 +89,7 @@ def test_a_killed_agent_leaves_no_hole_and_its_successor_converges(sandboxed, as
     count = min(KILLS, AT_ONCE)
     found = sandboxed(kills, name, seed, count, False)
     assert found["died"] >= count * 0.8, found
+    assert found["kinds"] >= 2, found
     assert (found["wrong"], found["holes"], found["hiccups"], found["overrun"]) == ([], {}, {}, 0), found
 
 
