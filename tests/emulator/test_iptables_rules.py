@@ -5,7 +5,7 @@ import pytest
 from emulator.dataplane.contract import RuleRef
 from emulator.dataplane.iptables.base import dispatch_chains
 from emulator.dataplane.iptables.chains import policy_chains, walk_to_chain
-from emulator.dataplane.iptables.hosts import host_chains
+from emulator.dataplane.iptables.hosts import FROM_UNTRACKED, host_chains
 from emulator.dataplane.iptables.kernel import kernel_member, program_member
 from emulator.dataplane.iptables.matching import Needs, conditions, slots
 from emulator.dataplane.iptables.names import chain_name, log_prefix, policy_chain, set_name
@@ -194,6 +194,27 @@ def test_no_host_endpoint_no_rule():
     made = host_chains(empty, 4)
     assert len(made) == 7
     assert all(chain.rules == () for chain in made)
+
+
+def test_the_mark_of_the_way_out_ends_at_the_way_in():
+    """Over loopback a packet comes in with the mark that untracked egress policy left: it is cleared there (HEP-4)."""
+    from immutables import Map
+
+    from reference.program.types import HostEndpointProgram, NodeProgram
+
+    walks = {
+        direction: Walk(id=direction, direction=direction, tiers=(), profiles=()) for direction in ("ingress", "egress")
+    }
+    for interface, cleared in (("lo", True), ("*", False)):
+        guard = HostEndpointProgram(
+            name="h", interface=interface, ingress="ingress", egress="egress", untracked_egress="egress"
+        )
+        machine = NodeProgram(
+            node="n", seq=0, sets=Map(), policies=Map(), walks=Map(walks), endpoints=Map(),
+            host_endpoints=Map({interface: guard}),
+        )  # fmt: skip
+        rules = next(chain.rules for chain in host_chains(machine, 4) if chain.name == FROM_UNTRACKED)
+        assert [rule.comment for rule in rules[:1]] == ["nothing decided"] * cleared
 
 
 @pytest.mark.parametrize(

@@ -79,11 +79,11 @@ class _Machine:
         yield from self._root("filter", TO_FORWARD, "forward-out", (_RETURN_ESTABLISHED,))
 
     def _root(self, table: Table, name: str, stage: str, before: tuple[Rule, ...]) -> Iterator[Chain]:
-        """A chain that sends each guarded interface to its list; empty where there is no list at all."""
+        """A chain that sends each guarded interface to its list; empty where there is nothing to do."""
         direction: FlowDirection = "egress" if stage in ("raw-out", "out", "forward-out") else "ingress"
         option = "-i" if direction == "ingress" else "-o"
         rules: list[Rule] = []
-        some = False
+        some = stage == "raw-in" and self._leaves_marks()
         for guard in self._guards:
             every = guard.interface == ALL_INTERFACES
             if every and table == "raw":
@@ -95,6 +95,10 @@ class _Machine:
                 some = True
                 yield chain
         yield Chain(name=name, table=table, rules=(*before, *rules) if some else ())
+
+    def _leaves_marks(self) -> bool:
+        """Report whether an untracked list may mark what leaves: over loopback it comes in with the mark still on."""
+        return any(guard.untracked_egress and guard.interface != ALL_INTERFACES for guard in self._guards)
 
     def _list(self, table: Table, stage: str, direction: FlowDirection, guard: HostEndpointProgram) -> Chain | None:
         """One list of one guard; None when nothing in it governs the direction."""
