@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -18,15 +19,15 @@ COLLECTION = sorted((ROOT / "scenarios").glob("*.yaml"))
 FAILING = sorted((ROOT / "scenarios" / "failing").glob("*.yaml"))
 
 
-def verify(as_user, scenario, folder):
+def verify(as_user, scenario, folder, *options, timeout=120):
     """Run a scenario through the command; exit code, JSON result, standard error."""
     folder.chmod(0o777)
     done = subprocess.run(
-        as_user([sys.executable, "-m", "muslin", "verify", str(scenario.relative_to(ROOT)), "--json"]),
+        as_user([sys.executable, "-m", "muslin", "verify", str(scenario.relative_to(ROOT)), "--json", *options]),
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
         check=False,
         env={**os.environ, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
     )
@@ -62,3 +63,18 @@ def test_written_to_fail_fails_and_is_explained(scenario, as_user, tmp_path):
     assert "action:" in line
     assert blame["policy"] in wrong["oracle_reason"]
     assert wrong["kernel_trace"]
+
+
+def test_the_whole_collection_on_mixed_clusters(as_user, tmp_path):
+    """With another dataplane on each node there are 0 mismatches; root's dataplanes meet in every combination."""
+    code, result, said = verify(as_user, ROOT / "scenarios", tmp_path, "--dataplane", "mixed", timeout=600)
+    wrong = [check for one in result["scenarios"] for check in one.get("checks", ()) if check["status"] != "passed"]
+    assert wrong == []
+    if code == 3:  # an ordinary user who may not open /dev/net/tun
+        assert "WireGuard is not available" in said
+    else:
+        assert code == 0, said
+    pairs = {tuple(one["nodes_on"][:2]) for one in result["scenarios"]}
+    able = {name for pair in pairs for name in pair}
+    assert len(able) == (4 if as_user(["id"]) == ["id"] and os.geteuid() == 0 else 3)
+    assert pairs == set(itertools.permutations(able, 2))
