@@ -6,7 +6,7 @@
  * between them, the kernel does in their time. The namespaces are paths. One line is printed: operations, seconds that
  * passed, seconds of processor time, and what was sent.
  *
- *   stream   TCP, one connection; operations are bytes that arrived
+ *   stream   TCP, one connection, socket buffers of a fixed size; operations are bytes that arrived
  *   rr       TCP, one connection; a byte there and a byte back
  *   crr      TCP; connect, a byte there and a byte back, close; to one port, again and again
  *   first    the same, but every connection goes to a port of its own: nothing remembered of one helps the next
@@ -33,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BLOCK = 128 << 10, BATCH = 64, DATAGRAM = 64, WARM_MS = 4, QUEUE = 16 << 20, PATIENCE = 2, LOOK = 16, PORTS = 1600 };
+enum { BLOCK = 128 << 10, BATCH = 64, DATAGRAM = 64, WARM_MS = 4, PATIENCE = 2, LOOK = 16, PORTS = 1600 };
 
 static struct sockaddr_storage to;
 static socklen_t to_length;
@@ -42,6 +42,7 @@ static volatile struct {
 	int ready; /* the server runs */
 } *shared;
 static char block[BLOCK];
+static int buffer; /* of a socket, in bytes; 0: as the kernel likes. One that grows makes each stream another thing */
 static int listeners[PORTS], ports = 1, used; /* ports there are, and connections made */
 
 static void fail(const char *what)
@@ -89,6 +90,10 @@ static int opened(int type)
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (buffer) { /* an ordinary user has what there is */
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer));
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof(buffer));
+	}
 	return fd;
 }
 
@@ -252,14 +257,14 @@ static struct mode {
 	const char *name;
 	int type, look, theirs; /* look at the clock after so many; what counts is what the server saw */
 	uint64_t (*operate)(int);
-	int answered;
+	int answered, buffer;
 } modes[] = {
-	{ "stream", SOCK_STREAM, 1, 1, send_block, 0 },
-	{ "rr", SOCK_STREAM, LOOK, 0, exchange, 0 },
-	{ "crr", SOCK_STREAM, LOOK, 0, whole_connection, 0 },
-	{ "first", SOCK_STREAM, LOOK, 0, whole_connection, 0 },
-	{ "udp", SOCK_DGRAM, 1, 1, send_batch, 1 },
-	{ "oneway", SOCK_DGRAM, 1, 1, send_batch, 0 },
+	{ "stream", SOCK_STREAM, 1, 1, send_block, 0, 2 << 20 },
+	{ "rr", SOCK_STREAM, LOOK, 0, exchange, 0, 0 },
+	{ "crr", SOCK_STREAM, LOOK, 0, whole_connection, 0, 0 },
+	{ "first", SOCK_STREAM, LOOK, 0, whole_connection, 0, 0 },
+	{ "udp", SOCK_DGRAM, 1, 1, send_batch, 1, 16 << 20 },
+	{ "oneway", SOCK_DGRAM, 1, 1, send_batch, 0, 16 << 20 },
 };
 
 static void serve(const struct mode *mode)
@@ -274,15 +279,13 @@ static void serve(const struct mode *mode)
 
 static void listen_on(const struct mode *mode, int first)
 {
-	int size = QUEUE, one = 1;
+	int one = 1;
 
 	for (int i = 0; i < ports; i++) {
 		int fd = listeners[i] = opened(mode->type);
 
 		towards(first + i);
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		if (mode->type == SOCK_DGRAM)
-			setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 		checked(bind(fd, (struct sockaddr *)&to, to_length), "bind");
 		if (mode->type == SOCK_STREAM)
 			checked(listen(fd, 64), "listen");
@@ -338,6 +341,7 @@ int main(int count, char **words)
 	for (mode = modes; strcmp(mode->name, words[1]); mode++)
 		if (mode == modes + sizeof(modes) / sizeof(*modes) - 1)
 			return 2;
+	buffer = mode->buffer;
 	address(words[4]);
 	port = atoi(words[5]);
 	if (!strcmp(mode->name, "first"))
