@@ -81,13 +81,16 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         """The whole answer for a terminal."""
         lines = ["committing the staged policies:" if self.commits else "no policy is staged"]
         lines += [f"  {commit}" for commit in self.commits]
-        asked = f"{', '.join((f'{self.pods} pods', *self.also))}; ports {', '.join(self.ports)}"
+        asked = f"{', '.join((_counted(self.pods, 'pod'), *self.also))}; ports {', '.join(self.ports)}"
         if not self.changes:
             return "\n".join([*lines, "", f"no flow between these would change ({asked})", ""])
         flows, opened = len(self.changes), sum(change.allowed for change in self.changes)
-        noun = "flow" if flows == 1 else "flows"
-        count = f"{flows} {noun} would change: {opened} allowed, {flows - opened} denied ({asked})"
+        count = f"{_counted(flows, 'flow')} would change: {opened} allowed, {flows - opened} denied ({asked})"
         return "\n".join([*lines, "", count, *(f"  {line}" for c in self.changes for line in str(c).split("\n")), ""])
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def preview(state: State, ports: Iterable[str] | None = None, also: Iterable[str] = ()) -> Preview:
