@@ -1,8 +1,9 @@
-"""What was there before: connections, of an agent that died, or of the kernel's own tracking (CT-3).
+"""What was there before, and what is left to those who come: connections (CT-3).
 
 An agent's filters outlive it and go on deciding. Its successor takes over connections and fragments where their maps
 have the layout it knows; policy is written anew into maps of its own, which begin in the generation that the packets
-under way are marked with. Where no programs were at all, connections are learned from the kernel.
+under way are marked with. Where no programs were at all, connections are learned from the kernel's own tracking; and
+when they go, it learns what it cannot know.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from emulator.dataplane.ebpf.attach import Attachments
-from emulator.dataplane.ebpf.conntrack import Connection, Ends, connections
-from emulator.dataplane.ebpf.layout import NUMBER, flow, flow_key
+from emulator.dataplane.ebpf.conntrack import Connection, Ends, connections, write
+from emulator.dataplane.ebpf.layout import NUMBER, flow, flow_key, seen
 from emulator.dataplane.ebpf.libbpf import BpfError, Table, maps_of, read
-from emulator.nfnetlink import NetfilterSocket
+from emulator.nfnetlink import NetfilterSocket, NetlinkError
+from reference.packet import PORTED
 
 ADOPTED = ("flows", "fragments")
 
@@ -103,3 +106,25 @@ def entries(
             ports = ends.source_port, ends.destination_port
             place = flow_key(interface, one.protocol, ends.source, ends.destination, ports, one.icmp_type)
             yield place.key, flow(now, from_low=place.from_low, replied=one.is_answered)
+
+
+def tell_kernel(flows: Table, pods: Collection[str], told: Collection[Connection] = ()) -> frozenset[Connection]:
+    """Write the open connections between two of these addresses, which it has not seen; those told before are left."""
+    found = frozenset(_between(flows, pods)).difference(told)
+    kernel = NetfilterSocket()
+    try:
+        for one in found:
+            with suppress(NetlinkError):  # the kernel's table is full, or cannot be written: it looks at what comes
+                write(kernel, one)
+    finally:
+        kernel.close()
+    return found
+
+
+def _between(flows: Table, pods: Collection[str]) -> Iterator[Connection]:
+    for key, value in flows.items():
+        one = seen(key, value)
+        if one.is_answered and not one.is_closing and one.protocol in PORTED:
+            ends = Ends(one.source, one.destination, *one.ports)
+            if one.source in pods and one.destination in pods:
+                yield Connection(one.protocol, ends, ends.turned, True)

@@ -6,18 +6,32 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from emulator.dataplane.ebpf.layout import unpacked
-from emulator.nfnetlink import AF_INET, AF_INET6, Message, NetfilterSocket, NetlinkError, attributes
+from emulator.dataplane.ebpf.layout import packed, unpacked
+from emulator.nfnetlink import (
+    AF_INET,
+    AF_INET6,
+    NLM_F_CREATE,
+    Message,
+    NetfilterSocket,
+    NetlinkError,
+    attribute,
+    attributes,
+    nested,
+    u32,
+)
 from reference.packet import PORTED
 
-_LIST = 1 << 8 | 1  # the subsystem of connection tracking, and its message to ask for connections
-_ORIGINAL, _REPLY, _STATUS, _PROTOCOL_INFO = 1, 2, 3, 4
+_WRITE, _LIST = 1 << 8, 1 << 8 | 1  # the subsystem of connection tracking, and its messages
+_ORIGINAL, _REPLY, _STATUS, _PROTOCOL_INFO, _TIMEOUT = 1, 2, 3, 4, 7
 _ADDRESSES, _PROTOCOL = 1, 2
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _ICMP_NUMBERS = {1: (4, 5), 58: (7, 8)}  # identifier and type, by protocol
-_TCP, _TCP_STATE = 1, 1
+_TCP, _TCP_STATE, _TCP_FLAGS, _TCP_FLAGS_BACK = 1, 1, 4, 5
+_TCP_ESTABLISHED, _ANY_WINDOW = 3, b"\x08\x08"  # a flag and its mask: sequence numbers are not looked at
 _CLOSED = frozenset({7, 8})  # TCP states: it waits for its port to be free again, or was reset
-_SEEN_REPLY = 1 << 1
+_SEEN_REPLY, _ASSURED, _CONFIRMED = 1 << 1, 1 << 2, 1 << 3
+_LIVES = {6: 5 * 86400}  # seconds without a packet, as the kernel has it
+_LIFE = 120
 _STATE = struct.Struct("!I")
 _PORT = struct.Struct("!H")
 
@@ -80,3 +94,29 @@ def _ends(data: bytes, family: int) -> tuple[Ends, int, int]:
         ports, icmp_type = (_PORT.unpack(about[identifier])[0],) * 2, about[kind][0]
     ends = Ends(unpacked(addresses[source], number), unpacked(addresses[destination], number), *ports)
     return ends, protocol, icmp_type
+
+
+def write(kernel: NetfilterSocket, one: Connection) -> None:
+    """Let the kernel know an answered connection with ports.
+
+    Raises:
+        NetlinkError: it will not.
+    """
+    family = AF_INET6 if ":" in one.original.source else AF_INET
+    body = _tuple(_ORIGINAL, one.original, one.protocol, family) + _tuple(_REPLY, one.reply, one.protocol, family)
+    body += u32(_STATUS, _SEEN_REPLY | _ASSURED | _CONFIRMED) + u32(_TIMEOUT, _LIVES.get(one.protocol, _LIFE))
+    if one.protocol == 6:
+        state = attribute(_TCP_STATE, bytes([_TCP_ESTABLISHED]))
+        flags = attribute(_TCP_FLAGS, _ANY_WINDOW) + attribute(_TCP_FLAGS_BACK, _ANY_WINDOW)
+        body += nested(_PROTOCOL_INFO, nested(_TCP, state, flags))
+    kernel.request(Message(_WRITE, body, flags=NLM_F_CREATE, family=family))
+
+
+def _tuple(kind: int, ends: Ends, protocol: int, family: int) -> bytes:
+    source, destination = (1, 2) if family == AF_INET else (3, 4)
+    size = 4 if family == AF_INET else 16
+    addresses = attribute(source, packed(ends.source)[:size]) + attribute(destination, packed(ends.destination)[:size])
+    ports = attribute(_SOURCE_PORT, _PORT.pack(ends.source_port))
+    ports += attribute(_DESTINATION_PORT, _PORT.pack(ends.destination_port))
+    about = attribute(_NUMBER, bytes([protocol])) + ports
+    return nested(kind, nested(_ADDRESSES, addresses), nested(_PROTOCOL, about))

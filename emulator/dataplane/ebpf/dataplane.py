@@ -10,7 +10,7 @@ import msgspec
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.ebpf import layout
-from emulator.dataplane.ebpf.adoption import Witness, estate
+from emulator.dataplane.ebpf.adoption import Witness, estate, tell_kernel
 from emulator.dataplane.ebpf.attach import HOST, WORKLOAD, Attachments
 from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.events import DropRing, Interfaces, PacketTrace, Traces
@@ -67,6 +67,8 @@ class EbpfDataplane:
         self._known: dict[str, int] = {}  # the interfaces that the deciding generation knows
         self._there: dict[str, int] = {}
         self._tunnels: frozenset[int] = frozenset()
+        self._pods: frozenset[int] = frozenset()  # interfaces that lead straight into a pod, and of them
+        self._handed_over: frozenset[int] = frozenset()  # those that carry the programs
         self._host: frozenset[str] = frozenset()
         self._spoilt = False  # the idle generation is neither the old program nor a new one
 
@@ -88,6 +90,8 @@ class EbpfDataplane:
         if self._is_doubted:
             self._tables.repair(tracing=self._traces.are_on)
             self._is_doubted = False
+        if known != self._known:
+            self._pods = self._attachments.leading_into_pods()
         self._host = frozenset(map(str, self._attachments.addresses()))
         self._tables.know_host(self._host)
         if self._is_new(program, known):
@@ -95,6 +99,7 @@ class EbpfDataplane:
             self._tables.flip(tracing=self._traces.are_on)
             self._known = known
         members = self._attach(program, own)
+        self._hand_over(self._pods & frozenset(self._attached.values()))
         account = self._tables.account
         return Applied(account.operations + members, account.bytes)
 
@@ -126,7 +131,7 @@ class EbpfDataplane:
         while True:
             try:
                 self._spoilt = True
-                self._tables.bring(program, self._there, self._tunnels)
+                self._tables.bring(program, self._there, self._tunnels, self._handed_over)
             except FullError:
                 if max(self._sizes.values()) >= LARGEST:
                     raise EnvironmentLacksError(
@@ -146,7 +151,7 @@ class EbpfDataplane:
         tables.account.did(self._tables.account.bytes, self._tables.account.operations)
         tables.know_host(self._host)
         if old.program is not None:
-            tables.bring(old.program, self._known, self._tunnels)
+            tables.bring(old.program, self._known, self._tunnels, self._handed_over)
             tables.flip(tracing=self._traces.are_on)
         self._attachments.attach(self._attached, WORKLOAD, renewed.programs)
         self._attachments.attach(self._attached_hosts, HOST, renewed.programs)
@@ -174,6 +179,12 @@ class EbpfDataplane:
             self._interfaces.learn(index, name)
         self._attached, self._attached_hosts, self._trusted = workloads, hosts, True
         return self._guard.update(workloads.values(), program.nat_sources, program.pools)
+
+    def _hand_over(self, pods: frozenset[int]) -> None:
+        """Send packets between these interfaces past the host's stack: never to one that carries no programs yet."""
+        if pods != self._handed_over:
+            self._handed_over = pods
+            self._tables.hand_over(pods)
 
     def _witness(self, program: NodeProgram, hosts: Mapping[str, int]) -> Witness | None:
         """Who tells of connections older than the programs (CT-3), where they are attached for the first time.
@@ -243,7 +254,14 @@ class EbpfDataplane:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def clean(self) -> None:
-        """Remove the table, which lets nothing through that no program marked, then the programs; the maps go along."""
+        """Remove the table, which lets nothing through that no program marked, then the programs; the maps go along.
+
+        Before that, what went past the host's stack goes through it again, and the kernel's own tracking is told of it.
+        """
+        flows, addresses = self._object.maps["flows"], self._tables.addresses()
+        told = tell_kernel(flows, addresses)
+        self._hand_over(frozenset())
+        tell_kernel(flows, addresses, told)
         self._guard.clean()
         self._attachments.detach({**self._attached, **self._attached_hosts})
         self._attached, self._attached_hosts = {}, {}
@@ -264,7 +282,11 @@ def _fresh(wanted: Mapping[str, int], there: Mapping[str, int]) -> dict[str, int
 def _load(sizes: Mapping[str, int], shared: Mapping[str, int]) -> Object:
     path = compiled()
     try:
-        return Object(path, {**sizes, "counts": sizes["code"], "sources": sizes["endpoints"] * 2}, shared)
+        return Object(
+            path,
+            {**sizes, "counts": sizes["code"], "sources": sizes["endpoints"] * 2, "pods": sizes["endpoints"] * 2},
+            shared,
+        )
     except BpfError as error:
         if error.code in _MAY_NOT:
             raise EnvironmentLacksError(

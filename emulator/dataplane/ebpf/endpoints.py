@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterable, Mapping
 
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.generations import Attached, Generation
 from emulator.dataplane.ebpf.hosts import guarded, lists
 from emulator.dataplane.ebpf.kept import KeptTable
+from reference.program.nets import Cover, net, widest
 from reference.program.types import NodeProgram
 
 
 class Endpoints:
     """Workload interfaces and the machine's own, of both generations. `at` is the number of the idle one."""
 
-    def __init__(self, endpoints: KeptTable, sources: KeptTable, hosts: KeptTable) -> None:
+    def __init__(self, endpoints: KeptTable, sources: KeptTable, pods: KeptTable, hosts: KeptTable) -> None:
         self._endpoints = endpoints
         self._sources = sources
+        self._pods = pods
         self._hosts = hosts
 
     def bring(
@@ -59,6 +62,27 @@ class Endpoints:
         self._sources.remove_all([layout.source_key(*each) for each in gone if each not in other.sources])
         idle.sources = wanted
 
+    def bring_pods(
+        self, idle: Generation, other: Generation, program: NodeProgram, peers: frozenset[int], at: int
+    ) -> None:
+        """The addresses whose packets are handed over; `peers` are the interfaces they are handed over to."""
+        made_of = idle.endpoints, program.pools, program.nat_sources, peers
+        if len(idle.pods_from) == len(made_of) and all(map(operator.is_, idle.pods_from, made_of)):
+            return
+        idle.pods_from = made_of
+        wanted = _handed_over(idle.endpoints.values(), program, peers)
+        changed = [
+            address for address in {**idle.pods, **wanted} if wanted.get(address, 0) != idle.pods.get(address, 0)
+        ]
+        places = [(wanted.get(address, 0), other.pods.get(address, 0)) for address in changed]
+        puts = {
+            layout.local_key(address): (each if at == 0 else each[::-1])
+            for address, each in zip(changed, places, strict=True)
+        }
+        self._pods.put_all({key: layout.pod(each) for key, each in puts.items() if any(each)})
+        self._pods.remove_all([key for key, each in puts.items() if not any(each)])
+        idle.pods = wanted
+
     def bring_hosts(
         self, idle: Generation, program: NodeProgram, interfaces: Mapping[str, int], tunnels: frozenset[int], at: int
     ) -> None:
@@ -77,3 +101,16 @@ class Endpoints:
             self._hosts.put_all({key: value for key, value in wanted.items() if idle.hosts.get(key) != value})
             self._hosts.remove_all([key for key in idle.hosts if key not in wanted])
             idle.hosts = wanted
+
+
+def _handed_over(pods: Iterable[Attached], program: NodeProgram, peers: frozenset[int]) -> dict[str, int]:
+    """To which interface, by address. What two pods have is nobody's."""
+    pools = {family: Cover(family, map(net, widest(program.pools, family))) for family in layout.FAMILIES}
+    found: dict[str, int] = {}
+    for pod in pods:
+        for text in pod.addresses:
+            address = net(text)
+            in_pool = not program.nat_sources or pools[address.family].holds(address.number)
+            place = pod.interface | layout.UNTRANSLATED * in_pool
+            found[text] = place if pod.interface in peers and text not in found else 0
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from emulator.dataplane.ebpf.encode import Action
@@ -47,6 +48,8 @@ class Generation:
     hosts: dict[bytes, bytes] = field(default_factory=dict)  # the entries of that map, without their generation
     sets: dict[str, IPSet] = field(default_factory=dict)
     sources: frozenset[tuple[int, str]] = frozenset()
+    pods: Mapping[str, int] = field(default_factory=dict)  # interfaces that packets are handed over to, by address
+    pods_from: tuple[object, ...] = ()  # what they were made of
 
 
 class Numbers:

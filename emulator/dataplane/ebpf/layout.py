@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from emulator.dataplane.contract import Guard, RuleRef
@@ -15,6 +16,7 @@ DIRECTIONS: tuple[FlowDirection, FlowDirection] = ("ingress", "egress")  # by th
 FAMILIES: tuple[Family, Family] = (4, 6)
 MARK_SEEN, MARK_GENERATION = 0x01000000, 0x02000000  # of a packet: judged at its source, by which generation
 MARK_FORWARD = 0x04000000  # not for the host itself
+UNTRANSLATED = 0x80000000  # beside the interface of a pod: no packet to it is
 FIRST_REFERENCE = 16  # below are guards
 TRACES = 4
 TC_ALLOWED, TC_DROPPED = -1, 2
@@ -30,8 +32,9 @@ _ENDPOINT_KEY = struct.Struct("=IHH")
 _SOURCE_KEY = struct.Struct("=II16s")
 _LOCAL_KEY = struct.Struct("=I16s")
 _MEMBER_KEY = struct.Struct("=II16s")
+_POD = struct.Struct("=II")
 _FLOW_KEY = struct.Struct("=16s16sIHHBBH")
-_FLOW = struct.Struct("=QBBB5x")
+_FLOW = struct.Struct("=QBBB13x")
 _WORDS = struct.Struct("=4I")
 _FILTER = struct.Struct("=16s16sHBBBBBx")
 _EVENT = struct.Struct("=16s16sQIIHHHBBBBBBII4x")
@@ -120,6 +123,31 @@ def flow_key(interface: int, protocol: int, source: str, destination: str, ports
 def flow(seen: int, *, from_low: bool, replied: bool) -> bytes:
     """What is known of a connection: when it was last seen, by the clock of the kernel, and who opened it."""
     return _FLOW.pack(seen, from_low, replied, 0)
+
+
+class Seen(NamedTuple):
+    """A connection that the programs know: from its opener's side."""
+
+    protocol: int
+    source: str
+    destination: str
+    ports: Ports
+    is_answered: bool
+    is_closing: bool
+
+
+def seen(key: bytes, value: bytes) -> Seen:
+    """An entry of `flows`."""
+    low, high, _, low_port, high_port, protocol, family, _ = _FLOW_KEY.unpack(key)
+    _, from_low, replied, closing = _FLOW.unpack(value)
+    ends = (unpacked(low, family), low_port), (unpacked(high, family), high_port)
+    (source, first), (destination, second) = ends if from_low else ends[::-1]
+    return Seen(protocol, source, destination, (first, second), bool(replied), bool(closing))
+
+
+def pod(interfaces: Sequence[int]) -> bytes:
+    """The interface of a pod's address in each generation, 0 where it is none's."""
+    return _POD.pack(*interfaces)
 
 
 def source_text(key: bytes) -> tuple[int, str]:

@@ -22,6 +22,8 @@ _PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _SAMPLE = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 _MMAPABLE = 1 << 10
 _NEW = 1  # BPF_NOEXIST
+_LONGEST_FRAME = 4096
+_AT_ONCE = 4096  # entries that are read in one call
 
 
 class BpfError(EnvironmentLacksError):
@@ -189,13 +191,14 @@ class Table:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every entry, in no order."""
-        key: bytes | None = None
-        following = ctypes.create_string_buffer(self.key_size)
-        while _library().bpf_map_get_next_key(self.fd, key, following) == 0:
-            key = following.raw
-            value = self.get(key)
-            if value is not None:
-                yield key, value
+        place: bytes | None = None
+        while True:
+            keys, values, place = self.part(place, _AT_ONCE)
+            for at in range(len(keys) // self.key_size):
+                key, value = at * self.key_size, at * self.value_size
+                yield keys[key : key + self.key_size], values[value : value + self.value_size]
+            if place is None:
+                return
 
     def part(self, place: bytes | None, most: int) -> tuple[bytes, bytes, bytes | None]:
         """(keys, values, where the next part is) of entries from a place on; None: the first, and after the last."""
@@ -373,6 +376,8 @@ class TestRun:
         self._options.context_in = _address(self._context)
         self._options.context_size_in = self._CONTEXT
         self._options.context_out = _address(self._after)
+        self._frame = bytearray(_LONGEST_FRAME)
+        self._options.data_out = _address(self._frame)
 
     def __call__(
         self, frame: bytes, interface: int, *, came_by: int = 0, mark: int = 0, repeat: int = 1
@@ -389,8 +394,13 @@ class TestRun:
         data = ctypes.c_char_p(frame)
         options = self._options
         options.data_in = ctypes.cast(data, c_void_p).value
-        options.data_size_in, options.data_size_out, options.context_size_out = len(frame), 0, self._CONTEXT
-        options.repeat = repeat
+        options.data_size_in, options.context_size_out = len(frame), self._CONTEXT
+        options.data_size_out, options.repeat = _LONGEST_FRAME, repeat
         _checked(_library().bpf_prog_test_run_opts(self._program, ctypes.byref(options)), "running the program")
         result = ctypes.c_int(options.result).value
         return result, int.from_bytes(self._after[self._MARK : self._MARK + 4], "little"), options.duration
+
+    @property
+    def frame(self) -> bytes:
+        """The frame that ran last, as the program left it."""
+        return bytes(self._frame[: self._options.data_size_out])

@@ -34,11 +34,14 @@ struct count { __u64 packets, bytes; };
 struct endpoint_key { __u32 interface; __u16 direction, generation; };
 struct source_key { __u32 interface, family; struct address address; };
 struct local_key { __u32 family; struct address address; };
+#define UNTRANSLATED 0x80000000 /* no packet to this address is */
+struct pod { __u32 interface[2]; }; /* by generation, of an address: to what packets are handed over, 0 for nothing */
 struct member_key { __u32 set, port; struct address address; }; /* port: protocol << 16 | port; 0 for addresses */
 struct net_key { __u32 length, set; struct address address; };
 struct net { __u32 generations, length; };
 struct flow_key { struct address low, high; __u32 interface; __u16 low_port, high_port; __u8 protocol, family; __u16 icmp; };
-struct flow { __u64 seen; __u8 from_low, replied, closing, pad[5]; };
+/* `mac`: of who sends from behind the interface, once it is learned. */
+struct flow { __u64 seen; __u8 from_low, replied, closing, learned, mac[6], pad[6]; };
 struct fragment_key { struct address source, destination; __u32 interface, identification; __u16 direction, protocol; };
 /* All that a walk may ask, source ports aside; `port` is an ICMP message's type << 8 | code. */
 struct verdict_key { struct address source, destination; __u32 walk; __u16 port; __u8 family, protocol; };
@@ -69,6 +72,7 @@ MAP(origins, BPF_MAP_TYPE_ARRAY, ORIGINS, __u32, struct origin, );
 MAP(last_origin, BPF_MAP_TYPE_ARRAY, 1, __u32, __u32, );
 MAP(sources, BPF_MAP_TYPE_HASH, 8192, struct source_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
 MAP(locals, BPF_MAP_TYPE_HASH, 16384, struct local_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
+MAP(pods, BPF_MAP_TYPE_HASH, 8192, struct local_key, struct pod, FLAGS(BPF_F_NO_PREALLOC));
 MAP(members, BPF_MAP_TYPE_HASH, 65536, struct member_key, __u32, FLAGS(BPF_F_NO_PREALLOC));
 MAP(nets, BPF_MAP_TYPE_LPM_TRIE, 1048576, struct net_key, struct net, FLAGS(BPF_F_NO_PREALLOC));
 MAP(flows, BPF_MAP_TYPE_LRU_HASH, 32768, struct flow_key, struct flow, );

@@ -22,7 +22,8 @@ struct packet {
 	struct address source, destination;
 	__u32 interface, length, transport, identification, traces, epoch;
 	__u16 source_port, destination_port, echo, direction;
-	__u8 family, protocol, icmp_type, icmp_code, tcp_flags, fragment;
+	__u8 family, protocol, icmp_type, icmp_code, tcp_flags, fragment, hop_limit, zero;
+	__u16 checksum; /* of the IPv4 header, as on the wire */
 };
 
 static __always_inline int generation_of(const struct packet *p) { return p->epoch & 1; }
@@ -63,6 +64,8 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, __u32 at, struct pa
 		return -1;
 	__u16 fragment = (head[6] << 8 | head[7]) & 0x3fff;
 	p->family = 4;
+	p->hop_limit = head[8];
+	__builtin_memcpy(&p->checksum, head + 10, 2);
 	p->protocol = head[9];
 	__builtin_memcpy(&p->source.word[0], head + 12, 4);
 	__builtin_memcpy(&p->destination.word[0], head + 16, 4);
@@ -81,6 +84,7 @@ __noinline int parse_ipv6(struct __sk_buff *skb, __u32 at, struct packet *p)
 	    bpf_skb_load_bytes(skb, at + 8, &p->source, 16) || bpf_skb_load_bytes(skb, at + 24, &p->destination, 16))
 		return -1;
 	__u8 next = head[6];
+	p->hop_limit = head[7];
 	at += 40;
 	for (int i = 0; i < 8; i++) { /* hop-by-hop, routing, fragment, destination options */
 		if (next != 0 && next != 43 && next != 44 && next != 60)

@@ -18,6 +18,7 @@
 #include "packet.h"
 #include "telling.h"
 #include "tracking.h"
+#include "handover.h"
 #include "places.h"
 #include "rules.h"
 #include "walks.h"
@@ -92,10 +93,10 @@ static __always_inline int let_known_through(struct __sk_buff *skb, struct passa
 	return let_through(&x->packet);
 }
 
-static __always_inline int let_new_through(struct passage *x)
+static __always_inline int let_new_through(struct __sk_buff *skb, struct passage *x)
 {
 	if (x->state == NEW)
-		remember(&x->packet, &x->key, x->low);
+		remember(skb, &x->packet, &x->key, x->low);
 	return let_through(&x->packet);
 }
 
@@ -140,6 +141,10 @@ int from_workload(struct __sk_buff *skb)
 	if (is_discovery)
 		return TC_ACT_UNSPEC;
 	int known = let_known_through(skb, &x);
+	if (x.state == ESTABLISHED) {
+		int handed_over = hand_over_known(skb, p, &x.key, x.low);
+		return handed_over ? handed_over : known;
+	}
 	if (known != JUDGE)
 		return known;
 	if (x.state == INVALID)
@@ -163,7 +168,9 @@ int from_workload(struct __sk_buff *skb)
 	}
 	if (now->origins >> generation_of(p) & 1)
 		skb->mark |= MARK_ORIGIN | keep_origin(p);
-	return let_new_through(&x);
+	int passed = let_new_through(skb, &x);
+	int handed_over = x.state == NEW ? hand_over_new(skb, p) : 0;
+	return handed_over ? handed_over : passed;
 }
 
 SEC("tc")
@@ -186,7 +193,7 @@ int to_workload(struct __sk_buff *skb)
 	if (known != JUDGE)
 		return known;
 	if (from_host)
-		return let_new_through(&x);
+		return let_new_through(skb, &x);
 	if (x.state == INVALID)
 		return drop(p, INVALID_);
 	struct source seen = translate_back(skb, p);
@@ -197,7 +204,7 @@ int to_workload(struct __sk_buff *skb)
 	if (lists && denies(reference = ask(p, lists->forward, 0)))
 		return drop(p, reference);
 	translate(p, seen);
-	return let_new_through(&x);
+	return let_new_through(skb, &x);
 }
 
 /* What a machine's own interface receives (HEP-6): untracked, early, then for itself or to be forwarded. */
@@ -231,7 +238,7 @@ int from_host_interface(struct __sk_buff *skb)
 	said = ask(p, lists->early, lists->safe_early);
 	if (said == UNDECIDED) /* HEP-5: what an early list allows is not asked again */
 		said = to_host ? ask(p, lists->normal, lists->safe_normal) : ask(p, lists->forward, 0);
-	return denies(said) ? drop(p, said) : let_new_through(&x);
+	return denies(said) ? drop(p, said) : let_new_through(skb, &x);
 }
 
 /* What leaves by a machine's own interface: from its processes, or forwarded. */
@@ -264,13 +271,13 @@ int to_host_interface(struct __sk_buff *skb)
 		return drop(p, INVALID_);
 	if (own) {
 		said = ask(p, lists->normal, lists->safe_normal);
-		return denies(said) ? drop(p, said) : let_new_through(&x);
+		return denies(said) ? drop(p, said) : let_new_through(skb, &x);
 	}
 	struct source seen = translate_back(skb, p);
 	if (denies(said = ask(p, lists->forward, 0)))
 		return drop(p, said);
 	translate(p, seen);
-	return let_new_through(&x);
+	return let_new_through(skb, &x);
 }
 
 char _license[] SEC("license") = "GPL";

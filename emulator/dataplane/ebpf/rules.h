@@ -20,8 +20,9 @@ enum operation {
 struct run {
 	struct packet *packet;
 	__u32 at, next, passed, reference;
-	__u32 counted[COUNTED]; /* places + 1 of the rules that counted, in order */
-	__u8 verdict, told, asked_source_port, generation; /* told: there was more to tell than fits into `counted` */
+	__u32 counted[COUNTED]; /* places + 1 of the rules that counted, the last one first */
+	__u32 forgets; /* whether there was more to tell than fits there, or it went by what `verdict_key` does not have */
+	__u8 verdict, generation;
 };
 
 __noinline int is_member(__u32 set, __u32 port, const struct address *address, __u32 generation)
@@ -78,12 +79,12 @@ static __always_inline int holds(struct run *run, __u8 operation, __u8 flags, __
 	case PORTS:
 		if (flags >> OF_PROTOCOL ? p->protocol != protocol_of(flags) : !is_ported(p->protocol))
 			return 0;
-		run->asked_source_port |= !(flags & OF_DESTINATION);
+		run->forgets |= ~flags & OF_DESTINATION;
 		return port >= argument >> 16 && port <= (argument & 0xffff);
 	case ADDRESS:
 		return is_member(set, 0, address, generation) || is_in_net(set, address, generation);
 	default:
-		run->asked_source_port |= !(flags & OF_DESTINATION);
+		run->forgets |= ~flags & OF_DESTINATION;
 		return is_member(set, (__u32)p->protocol << 16 | port, address, generation);
 	}
 }
@@ -91,14 +92,10 @@ static __always_inline int holds(struct run *run, __u8 operation, __u8 flags, __
 static __always_inline void count(struct run *run, __u32 at)
 {
 	add(bpf_map_lookup_elem(&counts, &at), run->packet->length);
-	if (!run->counted[0])
-		run->counted[0] = at + 1;
-	else if (!run->counted[1])
-		run->counted[1] = at + 1;
-	else if (!run->counted[2])
-		run->counted[2] = at + 1;
-	else
-		run->told = 1;
+	run->forgets |= run->counted[2]; /* without branches, each of which is a state more to verify */
+	run->counted[2] = run->counted[1];
+	run->counted[1] = run->counted[0];
+	run->counted[0] = at + 1;
 }
 
 static long step(__u32 number, struct run *run)
@@ -139,7 +136,7 @@ static long step(__u32 number, struct run *run)
 	}
 	count(run, at);
 	if (i.operation == LOG) {
-		run->told = 1;
+		run->forgets |= 1;
 		met(p, i.argument, CONTINUE, at);
 		tell(&drops, p, i.argument, LOGGED, CONTINUE, at);
 		run->at = at + 1;

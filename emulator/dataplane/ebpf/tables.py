@@ -24,7 +24,7 @@ from reference.program.types import NodeProgram
 
 LONG_WALK = 32  # steps; what becomes of a packet after so many is remembered, after fewer it is found as quickly anew
 REST = 0.002  # seconds a generation that was just left is not written to: packets it judged may be under way
-_KEPT = ("settings", "endpoints", "sources", "hosts", "locals", "members", "nets")
+_KEPT = ("settings", "endpoints", "sources", "pods", "hosts", "locals", "members", "nets")
 
 
 class Tables:
@@ -49,7 +49,7 @@ class Tables:
         sizes = {name: table.entries for name, table in self.maps.items()}
         self.sets = Sets(self._tables["members"], self._tables["nets"], wide, sizes["wide"] // 2)
         self.code = Blocks(code, starts, self.maps["counts"].memory(), sizes, self.sets, references)
-        self._endpoints = Endpoints(*(self._tables[name] for name in ("endpoints", "sources", "hosts")))
+        self._endpoints = Endpoints(*(self._tables[name] for name in ("endpoints", "sources", "pods", "hosts")))
         self._locals: frozenset[str] = frozenset()
         self._left_at = 0.0
 
@@ -65,10 +65,17 @@ class Tables:
 
     # -- one update ------------------------------------------------------------------------------------------------
 
-    def bring(self, program: NodeProgram, interfaces: Mapping[str, int], tunnels: frozenset[int] = frozenset()) -> None:
+    def bring(
+        self,
+        program: NodeProgram,
+        interfaces: Mapping[str, int],
+        tunnels: frozenset[int] = frozenset(),
+        peers: frozenset[int] = frozenset(),
+    ) -> None:
         """Make the idle generation be `program`.
 
-        `interfaces` are the indices of all there are, `tunnels` those without a link header.
+        `interfaces` are the indices of all there are, `tunnels` those without a link header, `peers` those that packets
+        are handed over to.
 
         Raises:
             FullError: a map is too small; these tables are spoilt for another `bring`.
@@ -81,8 +88,19 @@ class Tables:
         self.sets.bring(idle, other, program, at)
         self.code.bring(idle, other, program, at)
         self._endpoints.bring(idle, other, program, interfaces, at)
+        self._endpoints.bring_pods(idle, other, program, peers, at)
         self._endpoints.bring_hosts(idle, program, interfaces, tunnels, at)
         idle.program = program
+
+    def hand_over(self, peers: frozenset[int]) -> None:
+        """Let packets go straight to these interfaces and no others, from now on."""
+        mine, other = self.programmed, self._generations[1 - self.current]
+        if mine.program is not None:
+            self._endpoints.bring_pods(mine, other, mine.program, peers, self.current)
+
+    def addresses(self) -> frozenset[str]:
+        """Of the workloads there are."""
+        return frozenset(address for _, address in self.programmed.sources)
 
     def flip(self, *, tracing: bool) -> None:
         """Let the idle generation decide: one word. A system call comes before it, so that all else is seen first."""

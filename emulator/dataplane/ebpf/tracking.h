@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Connections, by interface (CT-2): the source's permission does not open the destination. And fragments. */
 #pragma once
+#include <linux/if_ether.h>
 #include "packet.h"
 
 enum tracked { NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED };
@@ -63,7 +64,6 @@ static __always_inline int icmp_kind(const struct packet *p, __u16 *icmp)
 	return (type >= 130 && type <= 136) || type == 143 ? UNSOLICITED : STRAY;
 }
 
-
 static __always_inline int is_alive(const struct flow_key *key, const struct flow *flow, __u64 now)
 {
 	__u64 life = 600 * SECOND;
@@ -99,15 +99,8 @@ __noinline int track_error(struct __sk_buff *skb, struct packet *p)
 }
 
 /* CT-2: established means an answer was seen; before it, each packet of the opener is new and judged again. */
-__noinline int track_flow(struct packet *p, struct flow_key *key, int low)
+static __always_inline int track_known(struct flow *flow, const struct packet *p, int low, int opening, __u64 now)
 {
-	if (!p || !key)
-		return INVALID;
-	int opening = p->protocol != TCP || (p->tcp_flags & (SYN | ACK | RST | FIN)) == SYN;
-	struct flow *flow = bpf_map_lookup_elem(&flows, key);
-	__u64 now = bpf_ktime_get_ns();
-	if (!flow || !is_alive(key, flow, now))
-		return opening ? NEW : INVALID;
 	int forward = low == flow->from_low;
 	if (p->protocol == TCP) {
 		if (opening && flow->closing == 3)
@@ -122,6 +115,29 @@ __noinline int track_flow(struct packet *p, struct flow_key *key, int low)
 	if (!forward && !flow->replied)
 		flow->replied = 1;
 	return flow->replied ? ESTABLISHED : NEW;
+}
+
+static __always_inline int is_opening(const struct packet *p)
+{
+	return p->protocol != TCP || (p->tcp_flags & (SYN | ACK | RST | FIN)) == SYN;
+}
+
+static __always_inline void learn(struct __sk_buff *skb, struct flow *flow)
+{
+	flow->learned = !bpf_skb_load_bytes(skb, ETH_ALEN, flow->mac, ETH_ALEN);
+}
+
+__noinline int track_flow(struct __sk_buff *skb, struct packet *p, struct flow_key *key, int low)
+{
+	if (!p || !key)
+		return INVALID;
+	struct flow *flow = bpf_map_lookup_elem(&flows, key);
+	__u64 now = bpf_ktime_get_ns();
+	if (!flow || !is_alive(key, flow, now))
+		return is_opening(p) ? NEW : INVALID;
+	if (p->direction == EGRESS && !flow->learned)
+		learn(skb, flow);
+	return track_known(flow, p, low, is_opening(p), now);
 }
 
 static __always_inline int track(struct __sk_buff *skb, struct packet *p, struct flow_key *key, int *low)
@@ -140,13 +156,15 @@ static __always_inline int track(struct __sk_buff *skb, struct packet *p, struct
 		first = second = p->echo;
 	}
 	*low = key_of(p, key, first, second, icmp);
-	int state = track_flow(p, key, *low);
+	int state = track_flow(skb, p, key, *low);
 	return state == NEW && kind == REPLY ? INVALID : state;
 }
 
-static __always_inline void remember(struct packet *p, struct flow_key *key, int low)
+static __always_inline void remember(struct __sk_buff *skb, struct packet *p, struct flow_key *key, int low)
 {
 	struct flow flow = { .seen = bpf_ktime_get_ns(), .from_low = low };
+	if (p->direction == EGRESS)
+		learn(skb, &flow);
 	bpf_map_update_elem(&flows, key, &flow, BPF_ANY);
 }
 

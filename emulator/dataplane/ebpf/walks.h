@@ -37,11 +37,15 @@ __noinline __u32 follow(struct packet *p, __u32 start)
 			return same.reference;
 		}
 	}
-	struct run run = { .packet = p, .at = start, .next = start, .passed = start, .generation = generation_of(p) };
+	__u32 zero = p->zero; /* which the verifier does not know: it need not follow how it changes, step by step */
+	struct run run = {
+		.packet = p, .at = start, .next = start, .passed = start, .generation = generation_of(p),
+		.counted = { zero, zero, zero }, .forgets = zero,
+	};
 	long steps = bpf_loop(MOST_STEPS, step, &run, 0);
 	__u32 reference = run.verdict == ACCEPT ? 0 : run.reference ? run.reference : NO_PROFILE;
 	struct settings *now = current_settings();
-	if (now && steps >= now->long_walk && !run.told && !run.asked_source_port && !p->traces) {
+	if (now && steps >= now->long_walk && !run.forgets && !p->traces) {
 		struct verdict found = { .epoch = p->epoch, .reference = reference };
 		for (int i = 0; i < COUNTED; i++)
 			found.counted[i] = run.counted[i];
