@@ -1,6 +1,8 @@
 """Small campaigns in the kernel: every dataplane agrees with the oracle, and a broken one is found."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,12 +60,18 @@ def test_a_broken_ebpf_encoding_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_broken_nftables_lowering_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Real packets find an nftables dataplane in which no port range holds its last port (RULE-5)."""
+    """Real packets find port ranges that lack their last port (RULE-5), and the scenario shows it again."""
     (tmp_path / "sitecustomize.py").write_text(BROKEN_NFTABLES)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), str(ROOT))))
     with brought_up(["nftables"]) as kernels:
         found = search(PATIENCE, 12, kernels=kernels.live, kernel_every=1)
     (mismatch,) = found.mismatches
     assert mismatch.other == "nftables"
-    assert "dataplane: nftables" in mismatch.scenario
     assert len(mismatch.resources) <= 6, [str(resource.key) for resource in mismatch.resources]
+
+    file = tmp_path / "mismatch-nftables.yaml"
+    file.write_text(mismatch.scenario)
+    verify = [sys.executable, "-m", "muslin", "verify", "--dataplane", "nftables", str(file)]
+    assert subprocess.run(verify, cwd=ROOT, capture_output=True, check=False).returncode == 1
+    monkeypatch.delenv("PYTHONPATH")
+    assert subprocess.run(verify, cwd=ROOT, capture_output=True, check=False).returncode == 0
