@@ -5,14 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+from immutables import Map
 
 sys.path.insert(0, str(Path(__file__).parent))
 import test_nftables_live as suite
 from nftables_lab import Lab, nets, policy, program, rule
 
 from emulator.dataplane.ebpf.bench import lacking
+from emulator.dataplane.ebpf.conntrack import connections
+from emulator.nfnetlink import NetfilterSocket
 from reference.packet import Packet
+from reference.program.types import HostEndpointProgram, TierStep, Walk
 
 pytestmark = [
     pytest.mark.live,
@@ -125,3 +130,26 @@ def test_growth(sandboxed):
     assert again == [0, 0]
     assert differing == []
     assert left == ["", "", ""]
+
+
+def tracked():
+    """Datagrams to the machine, to a port that an untracked list allows and to another one: what the kernel tracks."""
+    lab = Lab("ebpf")
+    walk = Walk(
+        id="raw", direction="ingress", end="continue", profiles=(),
+        tiers=(TierStep(tier="default", default_action="pass", policies=("gnp:raw",)),),
+    )  # fmt: skip
+    raw = policy("gnp:raw", [rule("allow", 0, protocol=17, destination_ports=(514,))])
+    guard = HostEndpointProgram(name="h", interface="up0", ingress="", egress="", untracked_ingress="raw")
+    wanted = program(policies=[raw], host_endpoints=Map({"up0": guard}))
+    lab.apply(msgspec.structs.replace(wanted, walks=wanted.walks.set("raw", walk)))
+    said = [lab.udp("out", "node", port) for port in (514, 515)]
+    kernel = NetfilterSocket()
+    ports = [one.original.destination_port for one in connections(kernel) if one.original.source == lab.address("out")]
+    kernel.close()
+    return [said, ports]
+
+
+def test_untracked_is_not_tracked_by_the_kernel_either(sandboxed):
+    """HEP-4: what a doNotTrack list lets in has no entry in the kernel's table; what it leaves alone has."""
+    assert sandboxed(tracked) == [["allowed", "allowed"], [515]]

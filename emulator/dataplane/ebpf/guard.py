@@ -2,8 +2,9 @@
 
 It drops what comes from or goes to a workload interface that carries no program (POL-19): a pod that was attached a
 moment ago, or one whose programs somebody took off. It drops what the programs let through to be forwarded and the host
-would take for itself, should it have an address they did not know of (HEP-12). And it translates addresses (NAT-1),
-for which the kernel's own connection tracking is the right place.
+would take for itself, should it have an address they did not know of (HEP-12). It keeps the kernel's own connection
+tracking from what doNotTrack lists let in (HEP-4). And it translates addresses (NAT-1), for which that tracking is the
+right place.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from emulator.dataplane.ebpf.layout import FAMILIES, MARK_FORWARD, MARK_SEEN
+from emulator.dataplane.ebpf.layout import FAMILIES, MARK_FORWARD, MARK_SEEN, MARK_UNTRACKED
 from emulator.dataplane.libnftables import Libnftables, NftError
 from emulator.dataplane.nftables.normalise import normalise
 from emulator.dataplane.nftables.operations import GET_GENERATION, message
@@ -41,7 +42,8 @@ def _static() -> str:
             "set programmed { type iface_index; }",
             *sets,
             "chain from_unprogrammed { type filter hook prerouting priority raw; policy accept;",
-            f'iifname "cali*" meta mark & {MARK_SEEN:#x} == 0 counter drop\n}}',
+            f'iifname "cali*" meta mark & {MARK_SEEN:#x} == 0 counter drop',
+            f"meta mark & {MARK_UNTRACKED:#x} != 0 notrack\n}}",
             "chain to_unprogrammed { type filter hook forward priority filter; policy accept;",
             'oifname "cali*" oif != @programmed counter drop\n}',
             "chain to_host { type filter hook input priority filter; policy accept;",

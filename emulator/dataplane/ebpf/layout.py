@@ -16,6 +16,7 @@ DIRECTIONS: tuple[FlowDirection, FlowDirection] = ("ingress", "egress")  # by th
 FAMILIES: tuple[Family, Family] = (4, 6)
 MARK_SEEN, MARK_GENERATION = 0x01000000, 0x02000000  # of a packet: judged at its source, by which generation
 MARK_FORWARD = 0x04000000  # not for the host itself
+MARK_UNTRACKED = 0x08000000  # no business of the kernel's own tracking
 UNTRANSLATED = 0x80000000  # beside the interface of a pod: no packet to it is
 FIRST_REFERENCE = 16  # below are guards
 TRACES = 4

@@ -8,9 +8,10 @@
 #define MARK_SEEN 0x01000000
 #define MARK_GENERATION 0x02000000
 #define MARK_FORWARD 0x04000000 /* not for the host itself: the guard table drops it there */
+#define MARK_UNTRACKED 0x08000000 /* the guard table keeps the kernel's own tracking from it */
 #define MARK_ORIGIN 0x10000000 /* the low bits say which of `origins` the packet has: its source before translation */
 #define ORIGINS 0x1000
-#define MARKS (MARK_SEEN | MARK_GENERATION | MARK_FORWARD | MARK_ORIGIN | (ORIGINS - 1))
+#define MARKS (MARK_SEEN | MARK_GENERATION | MARK_FORWARD | MARK_UNTRACKED | MARK_ORIGIN | (ORIGINS - 1))
 #define SECOND 1000000000ULL
 #define TRACES 4
 #define COUNTED 3

@@ -227,8 +227,12 @@ int from_host_interface(struct __sk_buff *skb)
 	if (p->fragment == LATER)
 		return share_fate(p);
 	__u32 said = ask(p, lists->untracked, lists->safe_untracked);
-	if (said != UNDECIDED) /* HEP-4 */
-		return said ? drop(p, said) : let_through(p);
+	if (denies(said))
+		return drop(p, said);
+	if (!said) { /* HEP-4 */
+		skb->mark |= MARK_UNTRACKED;
+		return let_through(p);
+	}
 	int known = let_known_through(skb, &x);
 	if (known != JUDGE)
 		return known;
