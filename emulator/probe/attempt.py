@@ -174,9 +174,28 @@ class Outstanding:
             candidates = table.get(key)
             if candidates:
                 owners_first = sorted(candidates, key=lambda a: (a.drop is not None, own_key(a.packet) != key))
+                if not reply and _is_the_owner_s(drop):
+                    _put_right(drop, candidates)
                 owners_first[0].dropped(drop, reply=reply or _is_refusal(owners_first[0], drop))
                 return owners_first[0]
         return None
+
+
+def _is_the_owner_s(drop: Drop) -> bool:
+    """Report whether a packet was stopped before it left its machine, when no pod's bears that address yet (NAT-1)."""
+    return drop.rule.direction == "egress" and drop.packet.protocol in ICMP_PROTOCOLS
+
+
+def _put_right(drop: Drop, candidates: list[Attempt]) -> None:
+    """Of a packet that never left nothing else can have been dropped: what the owner has been given is the other's."""
+    key = flow_key(drop.packet)
+    owner = next((one for one in candidates if flow_key(one.packet) == key), None)
+    other = next((one for one in candidates if flow_key(one.packet) != key and one.drop is None), None)
+    if owner is None or other is None or owner.drop is None:
+        return
+    if owner.reply_dropped or not _is_the_owner_s(owner.drop):
+        other.drop, other.reply_dropped = owner.drop, owner.reply_dropped
+        owner.drop, owner.reply_dropped = drop, False
 
 
 def _is_refusal(attempt: Attempt, drop: Drop) -> bool:

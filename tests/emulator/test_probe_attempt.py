@@ -135,19 +135,27 @@ def test_a_node_s_own_drop_is_not_taken_for_that_of_its_pod():
     assert outstanding.dropped(drop(own)) is pod
 
 
-def test_a_node_s_echo_request_is_no_answer_to_its_pod():
-    """When the drops of both pings come in the other order, neither counts as a drop of an answer."""
-    lent = "172.30.1.11"
-    own = Packet(source=lent, destination="10.0.0.2", protocol=1, source_port=0, icmp_type=8, icmp_code=0)
-    pod, node = Attempt(0, PROBE, PING, alias=lent), Attempt(1, PROBE, own)
+LENT = "172.30.1.11"
+OWN = Packet(source=LENT, destination="10.0.0.2", protocol=1, source_port=0, icmp_type=8, icmp_code=0)
+BACK = Packet(source="10.0.0.2", destination=LENT, protocol=1, source_port=0, icmp_type=0, icmp_code=0)
+LEAVING = Drop(node="node-1", rule=RuleRef(tier="t", policy="gnp:p", direction="egress"), packet=OWN, interface="")
+
+
+@pytest.mark.parametrize(("met", "is_reply"), [(OWN, False), (BACK, True)])
+@pytest.mark.parametrize("leaving_first", [True, False])
+def test_a_ping_that_never_left_its_node_is_the_node_s_own(met, is_reply, leaving_first):
+    """The other drop of that pair of addresses, of a request or its answer, is then the pod's, whichever came first."""
+    pod, node = Attempt(0, PROBE, PING, alias=LENT), Attempt(1, PROBE, OWN)
     outstanding = Outstanding()
     outstanding.add(pod)
     outstanding.add(node)
 
-    outstanding.dropped(drop(own))  # at the far end, and the pod's
-    leaving = RuleRef(tier="t1", policy="gnp:p", direction="egress", rule=0)
-    assert outstanding.dropped(Drop(node="node-1", rule=leaving, packet=own, interface="")) is pod
-    assert not pod.reply_dropped
+    drops = (LEAVING, drop(met)) if leaving_first else (drop(met), LEAVING)
+    settled = {outstanding.dropped(one) for one in drops}
+
+    assert settled == {pod, node}
+    assert (node.drop, node.reply_dropped) == (LEAVING, False)
+    assert (pod.drop, pod.reply_dropped) == (drop(met), is_reply)
 
 
 def test_the_rest_of_a_torn_down_connection_contradicts_nothing():
