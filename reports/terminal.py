@@ -77,7 +77,7 @@ def _sides(beside: Sides) -> Table:
 
 
 def _scenario(scenario: ScenarioResult, console: Console) -> None:
-    console.print(Text.assemble((scenario.title, "bold"), f"  ({scenario.name}, {scenario.enforced_by})"))
+    console.print(Text.assemble((scenario.title, "bold"), f"  ({scenario.plain_name}, {scenario.enforced_by})"))
     for grid in joined(grids(scenario)):
         console.print(Padding(_table(grid, console.width - INDENT), (0, 0, 0, INDENT), expand=False))
     if scenario.checks:

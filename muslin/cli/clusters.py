@@ -184,9 +184,9 @@ def _rows() -> list[dict[str, Any]]:
 
 
 def _dataplanes(row: dict[str, Any]) -> str:
-    """The dataplane of all nodes, or each and how many have it: "ebpf 1, nftables 2"."""
+    """The dataplane of all nodes, or how many have each: "1 ebpf, 2 nftables"."""
     counts = Counter(row["dataplanes"].values())
-    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{one} {n}" for one, n in sorted(counts.items()))
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{n} {one}" for one, n in sorted(counts.items()))
 
 
 @click.command()
