@@ -27,16 +27,18 @@ def shrunk(resources: Sequence[AnyResource], one: Packet, witness: Witness, numb
     def differs(candidate: Sequence[AnyResource], packet: Packet) -> bool:
         return bool(witness.objects(candidate, packet))
 
-    until = time.monotonic() + SHRINKING_SECONDS
     state = witness.world().apply(*resources).state
-    still: Sequence[AnyResource] = pinned(resources, state)
-    if not differs(still, one):
-        still = resources
-    one = next((held for held in _between_pods(one, state) if differs(still, held)), one)
-    smallest, plainest = shrink(still, one, differs, lambda: time.monotonic() > until)
+    smallest: Sequence[AnyResource] = pinned(resources, state)
+    plainest = one
+    if not differs(smallest, one):
+        smallest = resources
+    if differs(smallest, one):  # otherwise it came from what was there before, or from chance: nothing to make smaller
+        until = time.monotonic() + SHRINKING_SECONDS
+        one = next((held for held in _between_pods(one, state) if differs(smallest, held)), one)
+        smallest, plainest = shrink(smallest, one, differs, lambda: time.monotonic() > until)
     state = witness.world().apply(*smallest).state
     verdict = policy.evaluate(state, plainest)
-    said = witness.objects(smallest, plainest) or "did so once, and not again"
+    said = witness.objects(smallest, plainest) or "differed once, and not again"
     return Mismatch(
         resources=tuple(smallest),
         packet=plainest,

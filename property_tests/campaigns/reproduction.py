@@ -46,10 +46,9 @@ def as_scenario(resources: Sequence[AnyResource], verdict: Verdict, state: State
 
 def _lesson(verdict: Verdict, witness: Witness, said: str) -> str:
     does = "allows" if verdict.allowed else "denies"
+    who = f"{witness.name} dataplane" if witness.name == witness.dataplane else witness.name
     again = f" Shows on: muslin verify --dataplane {witness.dataplane}." if witness.dataplane else ""
-    return (
-        f"The oracle {does} {verdict.packet}: {verdict.reason}. The {witness.name} {said}. Found by a campaign.{again}"
-    )
+    return f"The oracle {does} {verdict.packet}: {verdict.reason}. The {who} {said}. Found by a campaign.{again}"
 
 
 def _port(packet: Packet) -> str:

@@ -161,7 +161,7 @@ def test_a_lying_kernel_is_found() -> None:
     assert len(asked["iptables"]) > len(asked["nftables"])
     scenario = yaml.safe_load(mismatch.scenario)
     assert scenario["dataplane"] == "iptables"
-    assert "The iptables allows it" in scenario["lesson"]
+    assert "The iptables dataplane allows it" in scenario["lesson"]
     assert "muslin verify --dataplane iptables" in scenario["lesson"]
 
 
@@ -204,3 +204,19 @@ def test_another_reason_is_a_mismatch() -> None:
 def test_entities_of_one_kind_are_enough() -> None:
     """The tests above patch what rules call; this fails when the compiler no longer goes that way."""
     assert rules.entity_selectors(EntityRule(selector="has(a)"), "x").positive is not None
+
+
+def test_what_does_not_happen_again_is_told_as_it_was() -> None:
+    """A kernel that lies once: the whole cluster is kept, and the scenario says that it happened once."""
+    lies = iter([True])
+
+    def forgetful(resources: Sequence[AnyResource], packets: Sequence[Packet]) -> list[bool]:
+        state = fabric_world().apply(*resources).state
+        lie = next(lies, False)
+        return [policy.allowed(state, one) is not lie for one in packets]
+
+    found = search(PATIENCE, 3, kernels={"nftables": forgetful}, most_clusters=200)
+    (mismatch,) = found.mismatches
+    assert mismatch.said == "differed once, and not again"
+    assert len(mismatch.resources) > 6
+    assert found.seconds < PATIENCE / 4
