@@ -125,6 +125,8 @@ def exceptions():
     first = with_header(one, body, fragment=(0, True))
     dying = bytearray(ip_packet(one, ACK))
     dying[8] = 1
+    with_options = bytearray(ip_packet(one, ACK))
+    with_options[0:1], with_options[20:20] = b"\x46", b"\x94\4\0\0"  # router alert
     broadcast = b"\xff" * 6
     error = Packet(source="10.0.0.1", destination="10.0.0.2", protocol=1, icmp_type=3, icmp_code=1)
     quoted = struct.pack("!BBHI", 3, 1, 0, 0) + ip_packet(pair.packet(2), ACK)[:28]
@@ -134,6 +136,7 @@ def exceptions():
         "first fragment": pair.send(data=first)[0],
         "later fragment": pair.send(data=with_header(one, body, fragment=(4, False)))[0],
         "last hop": pair.send(data=bytes(dying))[0],
+        "with options": pair.send(data=bytes(with_options))[0],
         "to all": pair.send(mac=broadcast)[0],
         "error about it": pair.send(data=with_header(error, quoted))[0],
         "to itself": pair.send(data=ip_packet(Packet(source="10.0.0.1", destination="10.0.0.1", protocol=17)))[0],
@@ -150,7 +153,7 @@ def exceptions():
 
 
 def test_what_needs_the_host_goes_through_it(sandboxed):
-    """Fragments, a last hop, errors, what is not for the host's link address, what is for no pod of this machine."""
+    """Fragments, options, a last hop, errors, what is not for the host's link address, what is for no pod here."""
     said = sandboxed(exceptions)
     handed_over = {what for what, result in said.items() if result == HANDED_OVER}
     assert set(said.values()) == {HANDED_OVER, THROUGH_THE_HOST}
@@ -251,3 +254,34 @@ def moved():
 def test_a_pod_that_goes_is_handed_nothing(sandboxed):
     """With the flip that forgets it, and not before it is known again and its interface carries the programs."""
     assert sandboxed(moved) == [HANDED_OVER, THROUGH_THE_HOST, THROUGH_THE_HOST, HANDED_OVER]
+
+
+def attached_late():
+    """A pod that comes to a running node: whether packets were handed over to it before its programs were there."""
+    lab = Lab("ebpf")
+    lab.apply(program(pods=(1, 2, 3)))
+    lab._pod(4)
+    new, attach = socket.if_nametoindex("cali4"), lab.dataplane._attachments.attach
+    seen = []
+
+    def known():
+        pods = lab.dataplane._object.maps["pods"]
+        return any(new in (place & 0xFFFF for place in struct.unpack("=II", value)) for _, value in pods.items())
+
+    def observed(interfaces, *rest):
+        if "cali4" in interfaces:
+            seen.append(known())
+        attach(interfaces, *rest)
+        if "cali4" in interfaces:
+            seen.append(known())
+
+    lab.dataplane._attachments.attach = observed
+    lab.apply(program(pods=(1, 2, 3, 4)))
+    seen.append(known())
+    before = forwarded()[0]
+    return [seen, lab.tcp(1, 4, 80), forwarded()[0] - before]
+
+
+def test_nothing_is_handed_over_to_an_interface_without_programs(sandboxed):
+    """A pod that is new is judged from its first packet: its interface carries the programs before it is handed any."""
+    assert sandboxed(attached_late) == [[False, False, True], "allowed", 0]

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* From one pod of this machine to another past the host's stack, as far as nothing there is needed: fragments, packets
- * that are traced or may live no longer, errors, and what is or may be translated go through the host. */
+ * with options, traced ones, those that may live no longer, errors, and what is or may be translated go through it. */
 #pragma once
 #include "tracking.h"
 
 /* Where a packet may be handed over to: the interface of a pod, UNTRANSLATED beside it; 0: nowhere. */
 static __always_inline __u32 hand_over_to(const struct __sk_buff *skb, const struct packet *p)
 {
-	if (p->traces || p->fragment != WHOLE || p->hop_limit <= 1 || skb->pkt_type)
+	__u32 behind_header = ETH_HLEN + (p->family == 4 ? 20 : 40);
+	if (p->traces || p->fragment != WHOLE || p->transport != behind_header || p->hop_limit <= 1 || skb->pkt_type)
 		return 0;
 	struct local_key to = { .family = p->family, .address = p->destination };
 	struct pod *pod = bpf_map_lookup_elem(&pods, &to);

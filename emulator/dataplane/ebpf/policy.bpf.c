@@ -83,6 +83,19 @@ static __always_inline int share_fate(struct packet *p)
 	return later_fragment_is_allowed(p) ? TC_ACT_UNSPEC : drop(p, INVALID_);
 }
 
+/* At a machine's own interface: what no list guards passes, and so does neighbour discovery. */
+static __always_inline int take_guarded(struct __sk_buff *skb, const struct settings *now, struct packet *p, int direction,
+					const struct lists *lists)
+{
+	if (!lists || !is_ip(skb))
+		return TC_ACT_UNSPEC;
+	if (take(skb, now, p, direction, lists->has_no_link_header ? 0 : ETH_HLEN))
+		return TC_ACT_SHOT;
+	if (is_neighbour_discovery(p))
+		return TC_ACT_UNSPEC;
+	return p->fragment == LATER ? share_fate(p) : JUDGE;
+}
+
 /* What belongs to a flow that was answered passes; anything else is to be judged. */
 static __always_inline int let_known_through(struct __sk_buff *skb, struct passage *x)
 {
@@ -140,13 +153,13 @@ int from_workload(struct __sk_buff *skb)
 		return share_fate(p);
 	if (is_discovery)
 		return TC_ACT_UNSPEC;
-	int known = let_known_through(skb, &x);
+	int decided = let_known_through(skb, &x);
 	if (x.state == ESTABLISHED) {
 		int handed_over = hand_over_known(skb, p, &x.key, x.low);
-		return handed_over ? handed_over : known;
+		return handed_over ? handed_over : decided;
 	}
-	if (known != JUDGE)
-		return known;
+	if (decided != JUDGE)
+		return decided;
 	if (x.state == INVALID)
 		return drop(p, INVALID_);
 	int to_host = is_to_host(p);
@@ -189,9 +202,9 @@ int to_workload(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (p->fragment == LATER)
 		return from_host ? TC_ACT_UNSPEC : share_fate(p);
-	int known = let_known_through(skb, &x);
-	if (known != JUDGE)
-		return known;
+	int decided = let_known_through(skb, &x);
+	if (decided != JUDGE)
+		return decided;
 	if (from_host)
 		return let_new_through(skb, &x);
 	if (x.state == INVALID)
@@ -218,14 +231,9 @@ int from_host_interface(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	meet_first(skb, now, p);
 	struct lists *lists = lists_of(p, INGRESS);
-	if (!lists || !is_ip(skb))
-		return TC_ACT_UNSPEC;
-	if (take(skb, now, p, INGRESS, lists->has_no_link_header ? 0 : ETH_HLEN))
-		return TC_ACT_SHOT;
-	if (is_neighbour_discovery(p))
-		return TC_ACT_UNSPEC;
-	if (p->fragment == LATER)
-		return share_fate(p);
+	int decided = take_guarded(skb, now, p, INGRESS, lists);
+	if (decided != JUDGE || !lists)
+		return decided;
 	__u32 said = ask(p, lists->untracked, lists->safe_untracked);
 	if (denies(said))
 		return drop(p, said);
@@ -233,9 +241,9 @@ int from_host_interface(struct __sk_buff *skb)
 		skb->mark |= MARK_UNTRACKED;
 		return let_through(p);
 	}
-	int known = let_known_through(skb, &x);
-	if (known != JUDGE)
-		return known;
+	decided = let_known_through(skb, &x);
+	if (decided != JUDGE)
+		return decided;
 	int to_host = is_to_host(p);
 	if (x.state == INVALID && (lists->early || (to_host ? lists->normal : lists->forward)))
 		return drop(p, INVALID_);
@@ -257,20 +265,15 @@ int to_host_interface(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	meet_again(skb, now, p, own);
 	struct lists *lists = lists_of(p, EGRESS);
-	if (!lists || !is_ip(skb))
-		return TC_ACT_UNSPEC;
-	if (take(skb, now, p, EGRESS, lists->has_no_link_header ? 0 : ETH_HLEN))
-		return TC_ACT_SHOT;
-	if (is_neighbour_discovery(p))
-		return TC_ACT_UNSPEC;
-	if (p->fragment == LATER)
-		return share_fate(p);
+	int decided = take_guarded(skb, now, p, EGRESS, lists);
+	if (decided != JUDGE || !lists)
+		return decided;
 	__u32 said = own ? ask(p, lists->untracked, lists->safe_untracked) : UNDECIDED;
 	if (said != UNDECIDED)
 		return said ? drop(p, said) : let_through(p);
-	int known = let_known_through(skb, &x);
-	if (known != JUDGE)
-		return known;
+	decided = let_known_through(skb, &x);
+	if (decided != JUDGE)
+		return decided;
 	if (x.state == INVALID && (own ? lists->normal : lists->forward))
 		return drop(p, INVALID_);
 	if (own) {
