@@ -14,10 +14,10 @@ from benchmarks.dataplane.targets import RULES, Finding, Target, targets, to_bar
 _MODES = {
     "stream": ("TCP throughput", "one connection, 128 KB a write"),
     "rr": ("TCP request-response", "one connection, a byte each way"),
-    "first": ("TCP connections, each the first to its port", "connect, a byte each way, close"),
-    "crr": ("TCP connections, again and again to one port", "connect, a byte each way, close"),
-    "udp": ("UDP packets, answered flow", "64 bytes a packet; connection tracking has seen an answer"),
-    "oneway": ("UDP packets, never answered", "64 bytes a packet; to connection tracking each one is the first"),
+    "first": ("TCP first connections", "connect, a byte each way, close, each to another port"),
+    "crr": ("TCP repeated connections", "the same, to one port again and again"),
+    "udp": ("UDP packets, answered flow", "64 bytes a packet"),
+    "oneway": ("UDP packets, never answered", "64 bytes a packet, each the first to connection tracking"),
 }
 _SHAPES: Sequence[tuple[Shape, int]] = (
     ("ports", 10),
@@ -32,20 +32,44 @@ _NONE = "–"
 def markdown(figures: Figures) -> str:
     """Everything, targets first."""
     record = figures.record
-    lines = [f"<!-- {record.machine}; {record.rounds} rounds of {record.milliseconds} ms -->", ""]
-    lines += ["#### Targets", "", *_targets(figures), ""]
+    lines = [f"<!-- {record.machine}; code {record.code} -->", "", *_caption(figures), ""]
+    lines += _section("Targets", ["target", "asked", *figures.dataplanes], _targets(figures))
+    if record.failures:
+        lines += ["**Not measured**, and so in none of the targets:", ""]
+        lines += [f"- {one.dataplane}: {one.policies}: {one.reason}" for one in record.failures] + [""]
     for mode, (title, words) in _MODES.items():
-        rows = list(_traffic(figures, mode))
-        if rows:
-            header = ["", "no policy", "of no dataplane", *(_shape(figures, *each) for each in _SHAPES)]
-            lines += [f"#### {title}", "", f"{words[0].upper()}{words[1:]}.", "", *_table(header, rows), ""]
-    lines += _section("IPv6 between pods of one node", ["", *(title for title, _ in _MODES.values())], _family(figures))
+        header, rows = _without_empty(["", "no policy", "of no dataplane", *_headers()], list(_traffic(figures, mode)))
+        lines += _section(f"{title}: {words}", header, rows)
+    lines += _section("IPv6 between pods of one node", *_without_empty(
+        ["", *(title for title, _ in _MODES.values())], list(_family(figures))
+    ))  # fmt: skip
     lines += _section("Two beds that are alike", ["", "ratio"], _alike(figures))
     lines += _section("Changes", ["", *map(_size, figures.changed)], _changes(figures))
-    if record.failures:
-        lines += ["Not measured:", ""]
-        lines += [f"- {one.dataplane}: {one.policies}: {one.reason}" for one in record.failures] + [""]
     return "\n".join(lines)
+
+
+def _caption(figures: Figures) -> Iterator[str]:
+    record = figures.record
+    sizes = " · ".join(f"{size:,}" for size in figures.sizes)
+    turns = {what: max((len(c.seconds) for c in record.changes if c.what == what), default=0) for what in (APPLY, RULE)}
+    yield (
+        f"On {record.machine}. {record.rounds} rounds, each run of traffic {record.milliseconds} ms (throughput twice as "
+        f"long); {turns[APPLY]} first applies of each size, {turns[RULE]} changes. Medians, in brackets the quartiles. "
+        f"Several numbers in one cell are for {sizes} rules."
+    )
+
+
+def _headers() -> Iterator[str]:
+    for shape, members in _SHAPES:
+        yield shape + (f", set of {members:,}" if members > 10 else "")
+
+
+def _without_empty(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Columns that say something; the first always stays."""
+    kept = [
+        at for at in range(len(header)) if not at or any(row[at].replace("·", "").strip(f"{_NONE} ") for row in rows)
+    ]
+    return [header[at] for at in kept], [[row[at] for at in kept] for row in rows]
 
 
 def _section(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -66,12 +90,9 @@ def _row(cells: Iterable[str]) -> str:
 # -- targets ---------------------------------------------------------------------------------------------------------
 
 
-def _targets(figures: Figures) -> Iterator[str]:
-    found = list(targets(figures))
-    rows = (
-        [one.name, one.asked, *(_finding(one, one.findings.get(name)) for name in figures.dataplanes)] for one in found
-    )
-    yield from _table(["target", "asked", *figures.dataplanes], rows)
+def _targets(figures: Figures) -> Iterator[list[str]]:
+    for one in targets(figures):
+        yield [one.name, one.asked, *(_finding(one, one.findings.get(name)) for name in figures.dataplanes)]
 
 
 def _finding(target: Target, finding: Finding | None) -> str:
@@ -84,11 +105,6 @@ def _finding(target: Target, finding: Finding | None) -> str:
 
 
 # -- packets ---------------------------------------------------------------------------------------------------------
-
-
-def _shape(figures: Figures, shape: Shape, members: int) -> str:
-    words = shape + (f", set of {members:,}" if members > 10 else "")
-    return f"{words}: {' · '.join(f'{size:,}' for size in figures.sizes)} rules"
 
 
 def _traffic(figures: Figures, mode: str) -> Iterator[list[str]]:
@@ -106,7 +122,8 @@ def _traffic(figures: Figures, mode: str) -> Iterator[list[str]]:
                 )
                 for shape, members in _SHAPES
             ]
-            yield [f"{name or 'no dataplane'}, {words}", _per_second(mode, rate), of_nothing, *(shapes if name else [])]
+            shown = shapes if name else [_NONE] * len(shapes)
+            yield [f"{name or 'no dataplane'}, {words}", _per_second(mode, rate), of_nothing, *shown]
 
 
 def _family(figures: Figures) -> Iterator[list[str]]:

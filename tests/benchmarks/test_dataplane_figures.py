@@ -84,6 +84,7 @@ def test_the_tables_say_what_is_not_met_and_what_was_not_measured():
     record.failures.append(Failure("ebpf", Policies(), "only root may"))
     shown = markdown(Figures(record))
     assert "**0.50 (0.50 to 0.50), not met**" in shown
+    assert "**Not measured**" in shown
     assert "- ebpf: no policy: only root may" in shown
 
 
