@@ -137,6 +137,24 @@ def test_connections_older_than_a_host_endpoint_go_on(sandboxed):
     assert sandboxed(first_guard) == ["before", "behind it", f"{END} at up0"]
 
 
+def never_tracked(family):
+    """Connections of the machine itself, of which nothing was ever tracked, when a guard comes that denies all."""
+    lab = Lab("ebpf")
+    with connection(lab, 80, "out", "node", family) as arriving, connection(lab, 81, "node", 2, family) as leaving:
+        said = [arriving("before"), leaving("before")]
+        shut = next(walk.id for walk in program(**CLOSED).walks.values() if walk.tiers)
+        guard = HostEndpointProgram(name="h", interface="up0", ingress=shut, egress="")
+        lab.apply(program(**CLOSED, host_endpoints=Map({"up0": guard})))
+        said += [arriving("behind it"), leaving("behind it"), lab.tcp("out", "node", 82, family)]
+    return said
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_sockets_of_the_machine_are_connections(sandboxed, family):
+    """CT-3: also what was open before the kernel tracked anything goes on, if it is the machine's own."""
+    assert sandboxed(never_tracked, family) == ["before"] * 2 + ["behind it"] * 2 + [f"{END} at up0"]
+
+
 WAYS = (("egress", "cali1", ("1", "2")), ("ingress", "cali1", ("2", "1")), ("egress", "cali1", ("1", "1")))
 
 

@@ -2,8 +2,8 @@
 
 An agent's filters outlive it and go on deciding. Its successor takes over connections and fragments where their maps
 have the layout it knows; policy is written anew into maps of its own, which begin in the generation that the packets
-under way are marked with. Where no programs were at all, connections are learned from the kernel's own tracking; and
-when they go, it learns what it cannot know.
+under way are marked with. Where no programs were at all, connections are learned from the kernel's own tracking and
+from this machine's sockets; and when they go, that tracking learns what it cannot know.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from emulator.dataplane.ebpf.attach import Attachments
 from emulator.dataplane.ebpf.conntrack import Connection, Ends, connections, write
 from emulator.dataplane.ebpf.layout import NUMBER, flow, flow_key, seen
 from emulator.dataplane.ebpf.libbpf import BpfError, Table, maps_of, read
+from emulator.dataplane.ebpf.sockets import open_sockets
 from emulator.nfnetlink import NetfilterSocket, NetlinkError
 from reference.packet import PORTED
 
@@ -58,7 +59,7 @@ def estate(attachments: Attachments) -> Estate:
 
 
 class Witness:
-    """Writes the connections of the kernel's own tracking into the programs' map.
+    """Writes the connections of the kernel's own tracking, and of this machine's sockets, into the programs' map.
 
     Used before programs are attached, and again after it for those that came in between.
     """
@@ -76,7 +77,7 @@ class Witness:
         """
         kernel = NetfilterSocket()
         try:
-            ordered = sorted(connections(kernel), key=lambda one: one.is_answered)
+            ordered = sorted([*open_sockets(), *connections(kernel)], key=lambda one: one.is_answered)
         finally:
             kernel.close()
         found = dict(entries(ordered, self._pods, self._hosts, time.monotonic_ns()))
