@@ -14,6 +14,7 @@ from emulator.dataplane.nftables.operations import (
     RemoveSet,
     ResetTable,
 )
+from emulator.dataplane.nftables.turns import first, with_first_names
 
 
 class Kernel:
@@ -63,6 +64,14 @@ class Kernel:
                 del self.sets[spec.name]
                 assert not self.is_used(spec.name), f"{spec.name} is still in use"
 
+    def content(self):
+        """Chains and sets, the latter by their first names whichever they have, to compare."""
+        chains = {
+            name: [(with_first_names(rule.expressions), rule.comment) for rule in rules]
+            for name, rules in self.chains.items()
+        }
+        return chains, {first(name): members for name, members in self.sets.items()}
+
     def is_used(self, name):
         """Report whether a rule or a verdict refers to a chain or set."""
         dispatched = {member.partition(",")[2] for members in self.sets.values() for member in members}
@@ -74,7 +83,7 @@ def key(spec, member):
     return member.partition(",")[0] if spec.type == "verdicts" else member
 
 
-_NAMES = re.compile(rb"(?:pi|po|pri|pro|walk|group|s|nets4|nets6|ranges|protocols|dispatch)-[A-Za-z0-9/_.-]+(?=\0)")
+_NAMES = re.compile(rb"(?:pi|po|pri|pro|walk|group|s|z|nets4|nets6|ranges|protocols|dispatch)-[A-Za-z0-9/_.-]+(?=\0)")
 _STATIC = {spec.name for spec in STATIC_SETS}
 
 

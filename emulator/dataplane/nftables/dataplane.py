@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.nftables import kernel
 from emulator.dataplane.nftables.base import INPUT, input_chain, static_chains
@@ -30,6 +32,7 @@ from emulator.dataplane.nftables.operations import (
 from emulator.dataplane.nftables.parts import Chain
 from emulator.dataplane.nftables.phases import phases
 from emulator.dataplane.nftables.plan import EMPTY, Programmed, plan
+from emulator.dataplane.nftables.turns import turned_among
 from emulator.dataplane.unions import Unions
 from emulator.nflog import DropListener
 from emulator.nfnetlink import NLM_F_CREATE, Message, NetfilterSocket, NetlinkError, attributes
@@ -110,6 +113,7 @@ class NftablesDataplane:
     def _converge(self, program: NodeProgram) -> Applied:
         """From whatever the kernel holds."""
         wanted = plan(EMPTY, program)
+        result = wanted.result
         self._generation = self._kernel_generation()
         table = kernel.read(self._socket)
         operations: Sequence[Operation]
@@ -117,11 +121,13 @@ class NftablesDataplane:
             self._send([ResetTable()])
             operations = [operation for operation in wanted.operations if not isinstance(operation, ResetTable)]
         else:
-            operations = kernel.reconcile(table, kernel.wanted_of(wanted.result))
-        self._remember(wanted.result.chains.values())
-        self._remember(wanted.result.groups.values())
+            turned = (name for name in turned_among(table.sets) if result.content(name))
+            result = msgspec.structs.replace(result, turned=frozenset(turned))
+            operations = kernel.reconcile(table, kernel.wanted_of(result))
+        self._remember(result.chains.values())
+        self._remember(result.groups.values())
         applied = self._send(operations)
-        self._programmed = wanted.result
+        self._programmed = result
         return applied
 
     def _send(self, operations: Sequence[Operation]) -> Applied:

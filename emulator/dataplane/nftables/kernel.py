@@ -36,6 +36,7 @@ from emulator.dataplane.nftables.operations import (
 )
 from emulator.dataplane.nftables.parts import LAYOUTS, Chain, Hook, Rule, SetSpec, elements
 from emulator.dataplane.nftables.plan import Programmed, endpoint_members, nat_members
+from emulator.dataplane.nftables.turns import chain_now, first, spec_now, with_first_names
 from emulator.dataplane.references import no_program
 from emulator.nfnetlink import NESTED, NetfilterSocket, NetlinkError, attributes, each_attribute, string, text
 
@@ -81,10 +82,10 @@ def wanted_of(programmed: Programmed) -> Wanted:
     for name in {**programmed.jumps, **programmed.chains, **programmed.groups}:
         chain = programmed.chain(name)
         assert chain is not None
-        chains[name] = chain
+        chains[name] = chain_now(chain, programmed.turned)
     contents = [programmed.content(name) for name in {**programmed.sets, **programmed.needed}]
     sets: dict[SetSpec, frozenset[str]] = dict.fromkeys(STATIC_SETS, frozenset())
-    sets.update(content for content in contents if content is not None)
+    sets.update((spec_now(content[0], programmed.turned), content[1]) for content in contents if content is not None)
     nothing = no_program(program.node)
     for changes in (endpoint_members(nothing, program), nat_members(nothing, program)):
         sets.update({spec: after for spec, (_, after) in changes.items()})
@@ -147,11 +148,11 @@ def listed(table: KernelTable | None) -> dict[str, object]:
             if chain.hook is not None
         },
         "sets": {
-            name: {
+            first(name): {
                 "make": list(table.sets[name]),
                 "members": sorted([key.hex(), is_end, goal] for key, is_end, goal in table.elements[name].elements()),
             }
-            for name in sorted(table.sets)
+            for name in sorted(table.sets, key=first)
         },
     }
 
@@ -161,7 +162,7 @@ def _fingerprint(expressions: bytes) -> str:
     if at >= 0:  # what it has counted follows its name
         counts = at + len(_COUNTER)
         expressions = expressions[:counts] + expressions[counts + _COUNTS.size :]
-    return blake2b(expressions, digest_size=8).hexdigest()
+    return blake2b(with_first_names(expressions), digest_size=8).hexdigest()
 
 
 def base_chains(socket: NetfilterSocket) -> list[str]:

@@ -39,6 +39,7 @@ from emulator.dataplane.nftables.operations import (
     ResetTable,
 )
 from emulator.dataplane.nftables.parts import Chain, SetSpec, SetType
+from emulator.dataplane.nftables.turns import chain_now, may_turn, spec_now
 from emulator.dataplane.references import DIRECTIONS, NOTHING, Draft, differing, no_program
 from reference.program.types import EndpointProgram, IPSet, NodeProgram
 
@@ -46,7 +47,9 @@ Phases = tuple[list[Operation], list[Operation], list[Operation]]  # additions, 
 
 
 class Programmed(references.Programmed[Chain, SetSpec], frozen=True):
-    """What a transaction left in the kernel."""
+    """What a transaction left in the kernel; chains and sets are as if no set had ever turned (`turns`)."""
+
+    turned: frozenset[str] = frozenset()  # the sets that go by their second name
 
     def chain(self, name: str) -> Chain | None:
         """A chain of the kernel; None if there is none of this name."""
@@ -76,11 +79,15 @@ def plan(before: Programmed, program: NodeProgram) -> Plan:
     after = draft.finish(before, program)
     # Literals come first: the kernel looks sets up one after the other, and many rules share a literal.
     sets = sorted(draft.touched_sets, key=is_programs)
-    set_additions, set_changes, set_removals = _set_operations(before, after, sets)
-    additions, rewrites, removals = _chain_operations(before, after, draft.touched_chains)
+    fixed = list(_input_operations(old, program))
+    turning = _turning(before, after, sets) if fixed or _rewrites_any(before, after, draft.touched_chains) else set()
+    after = msgspec.structs.replace(after, turned=(before.turned ^ turning).difference(_gone(after, sets)))
+    chains = dict.fromkeys([*draft.touched_chains, *_readers(after, turning)])
+    set_additions, set_changes, set_removals = _set_operations(before, after, sets, turning)
+    additions, rewrites, removals = _chain_operations(before, after, chains)
     operations = [
         *(_first_time() if before.program is None else ()),
-        *_input_operations(old, program),
+        *fixed,
         *set_additions,
         *set_changes,
         *additions,
@@ -91,6 +98,33 @@ def plan(before: Programmed, program: NodeProgram) -> Plan:
         *set_removals,
     ]
     return Plan(operations, after)
+
+
+def _rewrites_any(before: Programmed, after: Programmed, chains: Iterable[str]) -> bool:
+    """Report whether rules change where packets may be."""
+    pairs = ((before.chain(name), after.chain(name)) for name in chains)
+    return any(old is not None and new is not None and old.rules != new.rules for old, new in pairs)
+
+
+def _turning(before: Programmed, after: Programmed, names: Iterable[str]) -> set[str]:
+    """The sets whose members change under the eyes of old rules."""
+    found = set()
+    for name in names:
+        old, new = before.content(name), after.content(name)
+        if old and new and old[1] != new[1] and (name, "") in before.reads and may_turn(name, new[1]):
+            found.add(name)
+    return found
+
+
+def _gone(after: Programmed, names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if after.content(name) is None)
+
+
+def _readers(after: Programmed, turning: set[str]) -> Iterator[str]:
+    if turning:
+        for chain in (*after.chains.values(), *after.groups.values()):
+            if any(spec.name in turning for spec in chain.sets):
+                yield chain.name
 
 
 def _first_time() -> Iterator[Operation]:
@@ -127,19 +161,20 @@ def _guards(program: NodeProgram) -> tuple[object, ...]:
     return program.host_endpoints, program.failsafes, program.open_ports
 
 
-def _set_operations(before: Programmed, after: Programmed, touched: Iterable[str]) -> Phases:
+def _set_operations(before: Programmed, after: Programmed, touched: Iterable[str], turning: set[str]) -> Phases:
     additions: list[Operation] = []
     changes: list[Operation] = []
     removals: list[Operation] = []
     for name in touched:
         old, new = before.content(name), after.content(name)
-        if new is None:
-            if old is not None:
-                removals.append(RemoveSet(old[0]))
-            continue
-        if old is None:
-            additions.append(AddSet(new[0]))
-        changes.extend(_element_operations({new[0]: (old[1] if old else NOTHING, new[1])}))
+        if old is not None and (new is None or name in turning):
+            removals.append(RemoveSet(spec_now(old[0], before.turned)))
+            old = None
+        if new is not None:
+            spec = spec_now(new[0], after.turned)
+            if old is None:
+                additions.append(AddSet(spec))
+            changes.extend(_element_operations({spec: (old[1] if old else NOTHING, new[1])}))
     return additions, changes, removals
 
 
@@ -155,9 +190,10 @@ def _chain_operations(before: Programmed, after: Programmed, touched: Iterable[s
                 flushes.append(FlushChain(name))
                 removals.append(RemoveChain(name))
             continue
+        new = chain_now(new, after.turned)
         if old is None:
             additions.append(AddChain(new))
-        old_rules = old.rules if old else ()
+        old_rules = chain_now(old, before.turned).rules if old else ()
         if old_rules != new.rules:
             if old_rules:
                 rewrites.append(FlushChain(name))
