@@ -371,3 +371,48 @@ def test_history_does_not_matter(sandboxed):
         "sent again": [0, 0],
         "left": "table inet foreign { chain c { counter packets 0 bytes 0 } } ",
     }
+
+
+def turning():
+    """A set's members change beside rules, an agent takes over, members change alone."""
+    from emulator.dataplane import DATAPLANES
+
+    def of(port, *members):
+        rules = [rule("allow", protocol=6, destination_ports=(port,), source_sets=("n",))]
+        tiers = [("default", "deny", ["np:shop/web"])]
+        return program(ingress=tiers, policies=[policy("np:shop/web", rules)], sets=nets("n", *members), pods=(1, 2, 3))
+
+    lab = Lab()
+    lab.apply(of(80, "10.0.0.3/32"))
+    before = [lab.tcp(1, 2, 80)[:7], lab.tcp(3, 2, 80)]
+    lab.apply(of(81, "10.0.0.1/32"))
+    after = [lab.tcp(1, 2, 81), lab.tcp(3, 2, 81)[:7]]
+    successor = DATAPLANES["nftables"]()
+    taken_over = successor.apply(of(81, "10.0.0.1/32"))
+    drift, back = successor.drift(), successor.read_back()
+    with Libnftables() as nft:
+        names = [
+            name for name in ("s-n4", "z-n4", "s-n6", "z-n6") if f"set {name} " in nft.run("list table inet muslin")
+        ]
+    added = successor.apply(of(81, "10.0.0.1/32", "10.0.0.3/32"))
+    both = lab.tcp(3, 2, 81)
+    successor.clean()
+    successor.apply(of(81, "10.0.0.1/32"))
+    return {
+        "outcomes": [*before, *after, both],
+        "taken over": [taken_over.operations, drift],
+        "names": names,
+        "added": added.operations,
+        "the same as at once": back == successor.read_back(),
+    }
+
+
+def test_a_set_that_took_its_turn_is_known_again(sandboxed):
+    """Under its other name it is read, found by an agent that takes over, and changes in place."""
+    assert sandboxed(turning) == {
+        "outcomes": ["deny by", "allowed", "allowed", "deny by", "allowed"],
+        "taken over": [0, ""],
+        "names": ["z-n4", "s-n6"],
+        "added": 1,
+        "the same as at once": True,
+    }
