@@ -53,8 +53,8 @@ def _caption(figures: Figures) -> Iterator[str]:
     sizes = " · ".join(f"{size:,}" for size in figures.sizes)
     turns = {what: max((len(c.seconds) for c in record.changes if c.what == what), default=0) for what in (APPLY, RULE)}
     yield (
-        f"On {record.machine}. {record.rounds} rounds, each run of traffic {record.milliseconds} ms (throughput twice as "
-        f"long); {turns[APPLY]} first applies of each size, {turns[RULE]} changes. Medians, in brackets the quartiles. "
+        f"On {record.machine}. {record.rounds} rounds, each run of traffic {record.milliseconds} ms (throughput twice "
+        f"as long); {turns[APPLY]} first applies of each size, {turns[RULE]} changes. Medians, in brackets quartiles. "
         f"Several numbers in one cell are for {sizes} rules."
     )
 

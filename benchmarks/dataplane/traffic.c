@@ -33,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BLOCK = 128 << 10, BATCH = 64, DATAGRAM = 64, WARM_MS = 4, PATIENCE = 2, LOOK = 16, PORTS = 1600 };
+enum { BLOCK = 128 << 10, BATCH = 64, DATAGRAM = 64, WARM_MS = 4, PATIENCE = 5, LOOK = 16, PORTS = 1600 };
 
 static const double LOST = 1e-3; /* seconds after which what has not come will not */
 static struct sockaddr_storage to;
