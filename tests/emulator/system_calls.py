@@ -6,6 +6,7 @@ Threads are followed, programs it starts are not.
 import collections
 import ctypes
 import os
+import random
 import signal
 from collections.abc import Callable
 
@@ -47,6 +48,12 @@ def run(before: Callable[[], None], during: Callable[[], None], kill_at: tuple[i
     finally:
         for descriptor in (ready, go, go_end):
             os.close(descriptor)
+
+
+def somewhere(dice: random.Random, calls: Calls) -> tuple[int, int]:
+    """A system call to die before: of any kind alike, so that those that change the kernel are among them."""
+    number = dice.choice(sorted(set(calls)))
+    return number, dice.randint(1, calls.count(number))
 
 
 def _follow(pid: int, kill_at: tuple[int, int] | None) -> Calls | None:

@@ -46,12 +46,6 @@ class Agent:
         self._dataplane.apply(self._after)
 
 
-def somewhere(dice, calls):
-    """A system call to die before: of any kind alike, so that those that change the kernel are among them."""
-    number = dice.choice(sorted(set(calls)))
-    return number, dice.randint(1, calls.count(number))
-
-
 def kills(name, seed, count, careless):
     """Kill agents under traffic, each followed by a new one; what it made of the kernel, and how the probes fared."""
     lab, dice = Lab(name), random.Random(seed)
@@ -64,7 +58,7 @@ def kills(name, seed, count, careless):
         place, calls = None, Agent(name, before, after, **how).run()
         while calls is not None:  # it lived: the first time to know its system calls, or it made others this time
             Agent(name, after, before).run()
-            place = somewhere(dice, calls)
+            place = system_calls.somewhere(dice, calls)
             calls = Agent(name, before, after, **how).run(place)
         died[place[0]] += 1
         successor = DATAPLANES[name]()

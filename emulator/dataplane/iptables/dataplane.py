@@ -24,6 +24,7 @@ from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
 from reference.program.types import NodeProgram
 
+_READINGS = 2  # of a kernel that changes between reading and writing
 FAMILIES: tuple[Family, Family] = (4, 6)
 _OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+) ?')
 _TAG = re.compile(r"(--match-set cali[46])[01]")
@@ -67,12 +68,14 @@ class IptablesDataplane:
                 return self._send(program, self._programmed)
             except CommandError:
                 self._programmed = {}
-        try:
-            return self._send(program, self._read())
-        except CommandError as error:
-            raise EnvironmentLacksError(
-                f"node {program.node}: {error}. Run `muslin doctor` to see what this kernel can do"
-            ) from error
+        for _ in range(_READINGS):
+            try:
+                return self._send(program, self._read())
+            except CommandError as error:  # a restore program of an agent that died may have been at it still
+                refused = error
+        raise EnvironmentLacksError(
+            f"node {program.node}: {refused}. Run `muslin doctor` to see what this kernel can do"
+        ) from refused
 
     def forget(self) -> None:
         """Forget what was programmed: the next apply reads the kernel."""
