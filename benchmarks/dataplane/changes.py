@@ -11,7 +11,7 @@ import msgspec
 from benchmarks.dataplane.bed import Machine
 from benchmarks.dataplane.floors import timed, watched_apply
 from benchmarks.dataplane.packets import LARGE_SET, Plan
-from benchmarks.dataplane.record import Change, Failure, Record
+from benchmarks.dataplane.record import Change, Record
 from benchmarks.dataplane.shapes import (
     CLIENTS,
     NET_SET_SIZE,
@@ -23,7 +23,6 @@ from benchmarks.dataplane.shapes import (
     one_of_many,
     state_of,
 )
-from reference.errors import MuslinError
 from reference.program.compile import Compiler
 from reference.program.types import NodeProgram
 from reference.state import State
@@ -64,8 +63,8 @@ def measure(plan: Plan, record: Record, say: Callable[[str], None], save: Callab
             for dataplane in random.sample(plan.dataplanes, len(plan.dataplanes)):
                 try:
                     _measure_one(dataplane, size, steps, record)
-                except MuslinError as error:
-                    _fail(record, Failure(dataplane, size, str(error).partition("\n")[0][:300]))
+                except Exception as error:  # noqa: BLE001 - whatever broke, the others are still worth measuring
+                    say(f"FAILED {dataplane}: {size}: {record.fail(dataplane, size, error).reason}")
             save()
             say(f"round {number + 1}: {size}: {time.monotonic() - began:.1f} s")
 
@@ -111,8 +110,3 @@ def _series(record: Record, dataplane: str, size: Policies, what: str) -> Change
             return one
     record.changes.append(Change(dataplane, size, what))
     return record.changes[-1]
-
-
-def _fail(record: Record, failure: Failure) -> None:
-    if failure not in record.failures:
-        record.failures.append(failure)

@@ -12,7 +12,7 @@ import msgspec
 
 from benchmarks.dataplane import traffic
 from benchmarks.dataplane.bed import NO_DATAPLANE, Bed
-from benchmarks.dataplane.record import Cell, Failure, Record, Series
+from benchmarks.dataplane.record import Cell, Record, Series
 from benchmarks.dataplane.shapes import FRESH_PORTS, PORT, Policies, Shape
 from reference.errors import MuslinError
 
@@ -91,7 +91,7 @@ class Measurement:
         began = time.monotonic()
         try:
             bed = Bed(dataplane, guarded)
-        except MuslinError as error:
+        except Exception as error:  # noqa: BLE001 - whatever broke, the others are still worth measuring
             self._fail(dataplane, guarded, error)
             return
         self._say(f"{dataplane or 'no dataplane'}: {guarded}: {time.monotonic() - began:.1f} s")
@@ -133,11 +133,9 @@ class Measurement:
         )  # fmt: skip
         return done.rate
 
-    def _fail(self, dataplane: str, guarded: Policies, error: MuslinError) -> None:
-        failure = Failure(dataplane, guarded, str(error).partition("\n")[0][:300])
+    def _fail(self, dataplane: str, guarded: Policies, error: Exception) -> None:
+        failure = self.record.fail(dataplane, guarded, error)
         self._say(f"FAILED {dataplane}: {guarded}: {failure.reason}")
-        if failure not in self.record.failures:
-            self.record.failures.append(failure)
 
 
 def _shuffled(things: Iterable[T]) -> list[T]:

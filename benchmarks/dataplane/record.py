@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks.dataplane.shapes import Policies
 from benchmarks.dataplane.traffic import Rate
-from reference.errors import InvalidInputError
+from reference.errors import InvalidInputError, MuslinError
 
 
 class Cell(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,6 +60,16 @@ class Record(msgspec.Struct):
     series: list[Series] = []
     changes: list[Change] = []
     failures: list[Failure] = []
+
+    def fail(self, dataplane: str, policies: Policies, error: Exception) -> Failure:
+        """Note what could not be measured, once, and return the note."""
+        words = str(error).partition("\n")[0][:300]
+        failure = Failure(
+            dataplane, policies, words if isinstance(error, MuslinError) else f"{type(error).__name__}: {words}"
+        )
+        if failure not in self.failures:
+            self.failures.append(failure)
+        return failure
 
     def rates(self) -> dict[Cell, dict[int, Rate]]:
         """Rates by cell."""

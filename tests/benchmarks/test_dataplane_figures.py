@@ -134,3 +134,15 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path):
     drawn = plots.draw(Figures(record_of((FLOOR, (1000, 1100)), (RULED, (900, 950)))), tmp_path)
     assert [path.name for path in drawn] == ["dataplanes-connections.svg"]
     assert drawn[0].read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(InvalidInputError("no such thing\nat all"), "no such thing"), (KeyError("x"), "KeyError: 'x'")],
+)
+def test_what_failed_is_noted_once(error, reason):
+    """However often it is tried; of what is not ours, the kind of error too."""
+    record = Record()
+    for _ in range(2):
+        assert record.fail("ebpf", Policies(), error) == Failure("ebpf", Policies(), reason)
+    assert len(record.failures) == 1
