@@ -72,22 +72,27 @@ def _converse(process: subprocess.Popen[bytes], given: bytes, echo: bytes) -> by
     """What the program says to a text, up to the echo at its end or its own end; what it got by then it has run."""
     assert process.stdin is not None
     assert process.stdout is not None
+    stdin, stdout = process.stdin.fileno(), process.stdout.fileno()
+    os.set_blocking(stdin, False)
+    poll = select.poll()  # of many nodes' descriptors some have high numbers
+    poll.register(stdout, select.POLLIN)
+    poll.register(stdin, select.POLLOUT)
     left, said, until = memoryview(given), b"", time.monotonic() + SECONDS
-    os.set_blocking(process.stdin.fileno(), False)
     while not said.endswith(echo):
-        writers = [process.stdin] if left else []
-        readable, writable, _ = select.select([process.stdout], writers, [], max(0.0, until - time.monotonic()))
-        if not readable and not writable:
+        ready = dict(poll.poll(max(0.0, until - time.monotonic()) * 1000))
+        if not ready:
             return said + f"no answer in {SECONDS} s".encode()
-        if readable:
-            if not (heard := os.read(process.stdout.fileno(), 1 << 16)):
+        if stdout in ready:
+            if not (heard := os.read(stdout, 1 << 16)):
                 return said
             said += heard
-        elif writable:
+        elif left:
             try:
-                left = left[os.write(process.stdin.fileno(), left) :]
-            except BrokenPipeError:
+                left = left[os.write(stdin, left) :]
+            except BrokenPipeError:  # it has ended, and says why
                 left = left[:0]
+        if not left and stdin in ready:
+            poll.unregister(stdin)
     return said
 
 
