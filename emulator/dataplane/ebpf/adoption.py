@@ -22,7 +22,7 @@ from emulator.dataplane.ebpf.sockets import open_sockets
 from emulator.nfnetlink import NetfilterSocket, NetlinkError
 from reference.packet import PORTED
 
-ADOPTED = ("flows", "fragments")
+ADOPTED = ("flows", "fragments", "origins", "last_origin")  # the last two: of packets that are under way
 
 
 class Estate(NamedTuple):

@@ -10,7 +10,7 @@ import msgspec
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.ebpf import layout
-from emulator.dataplane.ebpf.adoption import Witness, estate, tell_kernel
+from emulator.dataplane.ebpf.adoption import ADOPTED, Witness, estate, tell_kernel
 from emulator.dataplane.ebpf.attach import HOST, WORKLOAD, Attachments
 from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.events import DropRing, Interfaces, PacketTrace, Traces
@@ -25,7 +25,7 @@ from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
 from reference.program.types import Match, NodeProgram
 
-LASTING = ("flows", "fragments", "drops", "traces", "filters")  # maps that outlive their object when it must grow
+LASTING = (*ADOPTED, "drops", "traces", "filters")  # maps that outlive their object when it must grow
 SMALLEST = {"code": 1 << 14, "policies": 1 << 13, "wide": 1 << 13, "members": 1 << 16, "endpoints": 1 << 12}
 LARGEST = 1 << 24
 _INSTRUCTIONS_PER_RULE = 8

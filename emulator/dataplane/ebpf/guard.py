@@ -22,37 +22,55 @@ from reference.endpoints import Family
 from reference.program.nets import widest
 
 TABLE = "muslin_ebpf"
-_CHAINS = ("from_unprogrammed", "to_unprogrammed", "to_host", "nat_outgoing")
+_UNNAMED = ("metainfo", "rule")
 _WORDS: dict[Family, str] = {4: "ip", 6: "ip6"}
-
-
-def _static() -> str:
-    sets = [
-        f"set {name}{family} {{ type ipv{family}_addr; flags interval; }}"
+_SETS = {
+    "programmed": "type iface_index;",
+    **{
+        f"{name}{family}": f"type ipv{family}_addr; flags interval;"
         for name in ("nat_sources", "pools")
         for family in FAMILIES
-    ]
-    translate = [
-        f"{word} saddr @nat_sources{family} {word} daddr != @pools{family} counter masquerade"
-        for family, word in _WORDS.items()
-    ]
-    return "\n".join(
+    },
+}
+_CHAINS = {  # name: (where it is hooked in, its rules)
+    "from_unprogrammed": (
+        "type filter hook prerouting priority raw",
         (
-            f"add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{",
-            "set programmed { type iface_index; }",
-            *sets,
-            "chain from_unprogrammed { type filter hook prerouting priority raw; policy accept;",
             f'iifname "cali*" meta mark & {MARK_SEEN:#x} == 0 counter drop',
-            f"meta mark & {MARK_UNTRACKED:#x} != 0 notrack\n}}",
-            "chain to_unprogrammed { type filter hook forward priority filter; policy accept;",
-            'oifname "cali*" oif != @programmed counter drop\n}',
-            "chain to_host { type filter hook input priority filter; policy accept;",
-            f'iifname "cali*" meta mark & {MARK_FORWARD:#x} != 0 counter drop\n}}',
-            "chain nat_outgoing { type nat hook postrouting priority 110; policy accept;",
-            *translate,
-            "}\n}\n",
-        )
-    )
+            f"meta mark & {MARK_UNTRACKED:#x} != 0 notrack",
+        ),
+    ),
+    "to_unprogrammed": (
+        "type filter hook forward priority filter",
+        ('oifname "cali*" oif != @programmed counter drop',),
+    ),
+    "to_host": (
+        "type filter hook input priority filter",
+        (f'iifname "cali*" meta mark & {MARK_FORWARD:#x} != 0 counter drop',),
+    ),
+    "nat_outgoing": (
+        "type nat hook postrouting priority 110",
+        tuple(
+            f"{word} saddr @nat_sources{family} {word} daddr != @pools{family} counter masquerade"
+            for family, word in _WORDS.items()
+        ),
+    ),
+}
+
+
+def _written_over() -> str:
+    """Everything but the members of sets, whatever was there of it.
+
+    The sets stay: a packet that is among the old rules would find new ones empty.
+    """
+    lines = [f"add table inet {TABLE}"]
+    for name, kind in _SETS.items():
+        lines += [f"add set inet {TABLE} {name} {{ {kind} }}", f"flush set inet {TABLE} {name}"]
+    for name, (hook, rules) in _CHAINS.items():
+        lines.append(f"add chain inet {TABLE} {name} {{ {hook}; policy accept; }}")
+        lines.append(f"flush chain inet {TABLE} {name}")
+        lines += [f"add rule inet {TABLE} {name} {rule}" for rule in rules]
+    return "\n".join(lines)
 
 
 class Guard:
@@ -76,7 +94,7 @@ class Guard:
         for family in FAMILIES:
             wanted[f"nat_sources{family}"] = frozenset(widest(nat_sources, family))
             wanted[f"pools{family}"] = frozenset(widest(pools, family))
-        commands = [] if self._there else [_static()]
+        commands: list[str] = []
         changed = 0
         for name, members in wanted.items():
             before = self._sets.get(name, frozenset())
@@ -84,12 +102,31 @@ class Guard:
                 if some:
                     commands.append(f"{verb} element inet {TABLE} {name} {{ {', '.join(sorted(some))} }}")
                     changed += len(some)
-        if commands:
-            with Libnftables() as nft:
-                nft.run("\n".join(commands) + "\n")
+        if self._there and commands:
+            _run(commands)
+        elif not self._there:
+            self._write_anew(commands)
+        if commands or not self._there:
             self._generation, self._listing = self._kernel.ask(message(GET_GENERATION)), self._listed()
         self._there, self._sets = True, wanted
         return changed
+
+    def _write_anew(self, members: list[str]) -> None:
+        """Write over what there may be; where that is something else than ours, make the table anew."""
+        whole = [_written_over(), *members]
+        try:
+            _run(whole)
+            if self._is_ours_alone():
+                return
+        except NftError:
+            pass
+        _run([f"add table inet {TABLE}", f"delete table inet {TABLE}", *whole])
+
+    def _is_ours_alone(self) -> bool:
+        with Libnftables(json=True) as nft:
+            entries = msgspec.json.decode(nft.run(f"list table inet {TABLE}"))["nftables"]
+        found = {(kind, entry[kind]["name"]) for entry in entries for kind in entry if kind not in _UNNAMED}
+        return found == {("table", TABLE), *(("set", name) for name in _SETS), *(("chain", name) for name in _CHAINS)}
 
     def drift(self) -> str:
         """What is wrong with the table, in a line; "" if nothing is. Looks only when somebody changed any table."""
@@ -136,3 +173,9 @@ class Guard:
                 nft.run("".join(f"flush {chain}delete {chain}" for chain in chains))
             nft.run(f"add table inet {TABLE}\ndelete table inet {TABLE}\n")
         self._there, self._sets = False, {}
+
+
+def _run(commands: Iterable[str]) -> None:
+    """As one transaction."""
+    with Libnftables() as nft:
+        nft.run("\n".join(commands) + "\n")
