@@ -9,11 +9,11 @@ from reference import events as ev
 from reference.endpoints import Host
 from reference.plan import Plan
 from reference.resources import AnyResource, HostEndpoint, IPPool, Key, Namespace, Node
-from reference.resources.admission import PROTECTED_NAMESPACES, protected_tiers
 from reference.resources.calico import IPPoolSpec
 from reference.resources.defaults import defaulted
 from reference.resources.kubernetes import NodeAddress, NodeStatus
 from reference.resources.metadata import Metadata
+from reference.resources.protected import PROTECTED_NAMESPACES, protected_tiers
 
 ACTOR = "muslin"
 PODS_ON_AN_OFFLINE_NODE = 1000  # on a node that nobody declared, before another one is made up

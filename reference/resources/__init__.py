@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from reference.resources.admission import PROTECTED_NAMESPACES, PROTECTED_TIERS, admit, admit_delete, protected_tiers
+from reference.resources.admission import admit, admit_delete
 from reference.resources.calico import (
     GlobalNetworkPolicy,
     GlobalNetworkSet,
@@ -39,6 +39,7 @@ from reference.resources.policy_api import (
     KubernetesBaselineAdminNetworkPolicy,
     KubernetesClusterNetworkPolicy,
 )
+from reference.resources.protected import PROTECTED_NAMESPACES, PROTECTED_TIERS, protected_tiers
 from reference.resources.services import EndpointSlice, Service
 from reference.resources.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from reference.resources.validation import validate

@@ -9,38 +9,25 @@ from collections.abc import Mapping
 
 from reference.errors import RefusedError
 from reference.resources.addresses import parse_cidr
-from reference.resources.calico import GlobalNetworkPolicy, IPPool, NetworkPolicy, Tier, TierSpec
+from reference.resources.calico import GlobalNetworkPolicy, IPPool, NetworkPolicy
 from reference.resources.kinds import AnyResource
-from reference.resources.metadata import Key, Metadata
+from reference.resources.metadata import Key
+from reference.resources.protected import PROTECTED_NAMESPACES, PROTECTED_TIERS
 from reference.resources.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 
 ByKind = Mapping[str, Mapping[Key, AnyResource]]  # as in State.resources
 
-PROTECTED_TIERS: Mapping[str, TierSpec] = {
-    "kube-admin": TierSpec(order=1000.0, default_action="Pass"),
-    "default": TierSpec(order=1_000_000.0, default_action="Deny"),
-    "kube-baseline": TierSpec(order=10_000_000.0, default_action="Pass"),
-}
-PROTECTED_NAMESPACES = ("default", "kube-system")
-
 # Of the policies that keep a tier from being deleted (POL-2).
 _OWNING = (NetworkPolicy, GlobalNetworkPolicy, StagedNetworkPolicy, StagedGlobalNetworkPolicy)
-
-
-def protected_tiers() -> tuple[Tier, ...]:
-    """The tiers every cluster has (POL-2)."""
-    return tuple(Tier(metadata=Metadata(name=name), spec=spec) for name, spec in PROTECTED_TIERS.items())
 
 
 def admit(existing: ByKind, resource: AnyResource) -> None:
     """Admit a resource into a cluster, new or in place of the one of the same key.
 
     Raises:
-        RefusedError: a protected tier was changed (POL-2), a pool overlaps another, or changed what must stay (1.3).
+        RefusedError: a pool overlaps another, or changed what must stay (1.3).
     """
-    if isinstance(resource, Tier):
-        _admit_tier(resource)
-    elif isinstance(resource, IPPool):
+    if isinstance(resource, IPPool):
         pools = [pool for pool in existing.get("IPPool", {}).values() if isinstance(pool, IPPool)]
         for pool in pools:
             if pool.key == resource.key:
@@ -50,15 +37,6 @@ def admit(existing: ByKind, resource: AnyResource) -> None:
                     f"IPPool {resource.name}: {resource.spec.cidr} overlaps {pool.spec.cidr} of IPPool {pool.name}; "
                     "choose another range"
                 )
-
-
-def _admit_tier(tier: Tier) -> None:
-    pinned = PROTECTED_TIERS.get(tier.name)
-    if pinned is not None and tier.spec != pinned:
-        raise RefusedError(
-            f"Tier {tier.name} is built in: its order stays {pinned.order:.0f} and its defaultAction "
-            f"{pinned.default_action}; make a tier of your own instead"
-        )
 
 
 def _admit_change(old: IPPool, new: IPPool) -> None:

@@ -20,6 +20,7 @@ from reference.resources.calico import (
 )
 from reference.resources.faults import FieldPath, fail, parsed, shown, suggestion
 from reference.resources.names import dns_label
+from reference.resources.protected import PROTECTED_TIERS
 from reference.resources.validation_metadata import check_labels
 from reference.resources.validation_rules import Way, check_rule, check_selector
 
@@ -80,8 +81,15 @@ def _check_order(order: float | None) -> None:
 
 
 def check_tier(tier: Tier) -> None:
-    """A tier's order is a number; its name is checked with the metadata."""
+    """A tier's order is a number, and a built-in tier stays as it is (POL-2); its name is checked with the metadata."""
     _check_order(tier.spec.order)
+    pinned = PROTECTED_TIERS.get(tier.name)
+    if pinned is not None and tier.spec != pinned:
+        fail(
+            ("spec",),
+            f"tier {tier.name} is built in: its order stays {pinned.order:.0f} and its defaultAction "
+            f"{pinned.default_action}; make a tier of your own instead",
+        )
 
 
 def check_network_set(network_set: NetworkSet | GlobalNetworkSet) -> None:

@@ -42,12 +42,10 @@ def pool(name: str, cidr: str, **rest: object) -> dict[str, object]:
         (pool("green", "10.0.0.0/8"), "IPPool green: 10.0.0.0/8 overlaps 10.0.0.0/16 of IPPool blue; choose another"),
         (pool("blue", "10.0.0.0/8"), "IPPool blue: spec.cidr cannot change from 10.0.0.0/16 to 10.0.0.0/8; make"),
         (pool("blue", "10.0.0.0/16", blockSize=28), "IPPool blue: spec.blockSize cannot change from 26 to 28; make"),
-        (resource("Tier", "default", {"order": 5}), "Tier default is built in: its order stays 1000000 and its defau"),
-        (resource("Tier", "kube-admin", {"order": 1000}), "Tier kube-admin is built in: its order stays 1000 and its"),
     ],
 )
 def test_refused(wanted: dict[str, object], message: str) -> None:
-    """Overlapping pools, changed pools and changed built-in tiers are refused (1.3, POL-2)."""
+    """Overlapping pools and changed pools are refused (1.3)."""
     with pytest.raises(RefusedError) as caught:
         admit(cluster(BLUE), load(wanted).resources[0])
 

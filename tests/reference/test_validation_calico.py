@@ -16,8 +16,12 @@ GNP = ("apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {
 SET = ("apiVersion: projectcalico.org/v3\nkind: NetworkSet\nmetadata: {name: peers, namespace: shop}\nspec: {body}\n", "m.yaml:4: document 1, NetworkSet shop/peers: ")
 PROF = ("apiVersion: projectcalico.org/v3\nkind: Profile\nmetadata: {name: web}\nspec: {body}\n", "m.yaml:4: document 1, Profile web: ")
 POOL = ("apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: blue}\nspec: {body}\n", "m.yaml:4: document 1, IPPool blue: ")
+TIER = ("apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: default}\nspec: {body}\n", "m.yaml:4: document 1, Tier default: ")
+ADMIN = ("apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: kube-admin}\nspec: {body}\n", "m.yaml:4: document 1, Tier kube-admin: ")
 
 CASES = [
+    (TIER, "{order: 5}", "spec: tier default is built in: its order stays 1000000 and its defaultAction Deny; make a tier of your own instead"),
+    (ADMIN, "{order: 1000}", "spec: tier kube-admin is built in: its order stays 1000 and its defaultAction Pass; make a tier of your own instead"),
     (NP, "{tier: Default}", 'spec.tier: "Default" is not a DNS label (a-z, 0-9 and -, a letter or digit at both ends)'),
     (NP, "{tier: a.b}", 'spec.tier: "a.b" is not a DNS label (a-z, 0-9 and -, a letter or digit at both ends)'),
     (NP, "{selector: app ==}", "spec.selector: selector 'app ==', column 7: found the end, expected a quoted value"),
