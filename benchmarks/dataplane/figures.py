@@ -71,6 +71,11 @@ class Figures:
                     found += [one.median] if one else []
         return spread(found) if found else None
 
+    def share(self) -> float:
+        """Of the time that passed, how much both ends together had the processor: 1 on an idle machine."""
+        shares = [rate.passed / rate.busy for rates in self._rates.values() for rate in rates.values() if rate.busy]
+        return statistics.median(shares) if shares else 0.0
+
     def change(self, dataplane: str, policies: Policies, what: str) -> Change | None:
         """What a change took."""
         return self._changes.get((dataplane, policies, what))

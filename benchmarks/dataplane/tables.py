@@ -55,7 +55,8 @@ def _caption(figures: Figures) -> Iterator[str]:
     yield (
         f"On {record.machine}. {record.rounds} rounds, each run of traffic {record.milliseconds} ms (throughput twice "
         f"as long); {turns[APPLY]} first applies of each size, {turns[RULE]} changes. Medians, in brackets quartiles. "
-        f"Several numbers in one cell are for {sizes} rules."
+        f"Several numbers in one cell are for {sizes} rules. The traffic had its processor {figures.share():.0%} of "
+        "the time."
     )
 
 

@@ -44,6 +44,12 @@ def test_what_was_not_measured_has_no_ratio():
     assert figures.rate(FLOOR) is None
 
 
+def test_the_share_of_the_processor_is_what_others_left():
+    """Operations a second that passed, of operations a second of processor time."""
+    series = Series(FLOOR, {0: Rate(1000, 1000), 1: Rate(1000, 400), 2: Rate(1000, 900)})
+    assert Figures(Record(series=[series])).share() == 0.9
+
+
 def test_a_spread_is_the_median_and_the_quartiles():
     """Of one value, all three are that value."""
     assert spread([1, 2, 3, 4, 5]) == Spread(3, 2, 4, 5)
