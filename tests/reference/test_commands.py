@@ -126,7 +126,6 @@ def test_undeclared_namespace_is_made() -> None:
 
 
 REFUSED = {
-    "a protected tier changed": manifest("Tier", "default", spec={"order": 3}),
     "an overlapping pool": manifest("IPPool", "q", spec={"cidr": "10.0.0.0/25"}),
     "a node that is not on the fabric": manifest("Node", "node-9"),
     "an outside host as node": manifest("Node", "outside"),
