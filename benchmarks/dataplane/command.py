@@ -47,7 +47,7 @@ def measure(part: str, plan: Plan, path: Path) -> None:
 @click.option("--size", "sizes", multiple=True, type=click.IntRange(min=4),
               help="Numbers of rules; may be repeated.  [default: 10, 1000, 10000]")  # fmt: skip
 @click.option("--rounds", default=30, show_default=True, help="Rounds of packets, earlier ones in the file included.")
-@click.option("--minutes", default=10.0, show_default=True, help="No round of packets begins later than this.")
+@click.option("--minutes", default=9.0, show_default=True, help="No round of packets begins later than this.")
 @click.option("--milliseconds", default=30, show_default=True, help="How long each run of traffic is.")
 @click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False), default=Path("out/dataplane.json"),
               show_default=True, help="Keep what is measured here; what is there is gone on with.")  # fmt: skip

@@ -6,6 +6,8 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -13,7 +15,7 @@ import msgspec
 from benchmarks.dataplane import traffic
 from benchmarks.dataplane.bed import NO_DATAPLANE, Bed
 from benchmarks.dataplane.record import Cell, Record, Series
-from benchmarks.dataplane.shapes import FRESH_PORTS, PORT, Policies, Shape
+from benchmarks.dataplane.shapes import FRESH_PORTS, PORT, Policies, Shape, compiled
 from reference.errors import MuslinError
 
 T = TypeVar("T")
@@ -79,13 +81,12 @@ class Measurement:
         self._say = say
         self._beds: dict[Cell, Bed] = {}
         self._series = {series.cell: series for series in record.series}
-        for guarded in plan.policies():
-            for dataplane in plan.dataplanes:
-                self._build(dataplane, guarded)
-            if guarded == Policies():
-                self._build(NO_DATAPLANE, guarded)
-                for dataplane in plan.dataplanes:
-                    self._build(dataplane, guarded, again=True)
+        self._build(NO_DATAPLANE, Policies())
+        with ThreadPoolExecutor() as builders:  # the kernel's work and that of other programs goes on side by side
+            for guarded in plan.policies():
+                compiled(guarded)
+                for again in (False, True) if guarded == Policies() else (False,):
+                    list(builders.map(partial(self._build, guarded=guarded, again=again), plan.dataplanes))
 
     def _build(self, dataplane: str, guarded: Policies, *, again: bool = False) -> None:
         began = time.monotonic()
