@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,7 +16,7 @@ from emulator.dataplane.ebpf.generations import FullError
 from emulator.dataplane.ebpf.libbpf import BpfError, Table
 
 _NO_ROOM = frozenset({errno.E2BIG, errno.ENOSPC})
-ENTRIES_A_LOOK = 1 << 14
+ENTRIES_A_LOOK = 1 << 13
 _SPARE = 64  # entries that should not be there are read at once too, if they are few
 BYTES_A_LOOK = 1 << 22
 
@@ -83,7 +84,7 @@ class KeptTable:
         most = min(ENTRIES_A_LOOK, len(self._wanted) + _SPARE)
         keys, values, following = self.table.part(self._place, most)
         if self._right.get(self._part) != keys + values:
-            if not all(self._wanted.get(key) == value for key, value in self._each(keys, values)):
+            if not dict(self._each(keys, values)).items() <= self._wanted.items():
                 return False
             self._right[self._part] = keys + values
         self._counted += len(keys) // self.table.key_size
@@ -108,9 +109,9 @@ class KeptTable:
         self.put_all(wanted)
 
     def _each(self, keys: bytes, values: bytes) -> Iterator[tuple[bytes, bytes]]:
-        key, value = self.table.key_size, self.table.value_size
-        for at in range(len(keys) // key):
-            yield keys[at * key : (at + 1) * key], values[at * value : (at + 1) * value]
+        key, value = f"{self.table.key_size}s", f"{self.table.value_size}s"
+        for (one,), (other,) in zip(struct.iter_unpack(key, keys), struct.iter_unpack(value, values), strict=True):
+            yield one, other
 
 
 class KeptArray:
