@@ -15,7 +15,7 @@ import msgspec
 from reference.packet import Packet
 from reference.program.types import FlowDirection, NodeProgram
 
-Guard = Literal["spoofed", "invalid", "unknown interface", "to host", "no profile matched"]
+Guard = Literal["spoofed", "invalid", "unknown interface", "to host", "no profile matched", "encapsulated"]
 
 
 class RuleRef(msgspec.Struct, frozen=True, kw_only=True):

@@ -93,6 +93,9 @@ def felix_configuration(choices: Choices, name: str) -> FelixConfiguration:
     return FelixConfiguration(
         metadata=Metadata(name=name),
         spec=FelixConfigurationSpec(
+            allow_ipip_packets_from_workloads=choices.pick((None, None, True, False)),
+            allow_vxlan_packets_from_workloads=choices.pick((None, None, True, False)),
+            vxlan_port=choices.pick((None, None, 80)),
             default_endpoint_to_host_action=choices.pick((None, "Drop", "ACCEPT", "Return")),
             failsafe_inbound_host_ports=_failsafes(choices),
             failsafe_outbound_host_ports=_failsafes(choices),

@@ -37,7 +37,7 @@ from reference.resources.policy_api import (
 )
 from reference.state import State
 
-_PROTOCOLS = (6, 6, 6, 6, 17, 17, 132, 0, 0, 136, 47, 255)  # 0: the family's own ICMP
+_PROTOCOLS = (6, 6, 6, 6, 17, 17, 132, 0, 0, 136, 4, 47, 255)  # 0: the family's own ICMP
 _FAMILIES: tuple[Family, ...] = (4, 6)
 
 
@@ -63,7 +63,7 @@ def interest(state: State, *, held_only: bool = False) -> Interest:
     guards = tuple(state.all(HostEndpoint))
     declared.update(port.port for guard in guards for port in guard.spec.ports)
     declared.update(FAILSAFE_PORTS if guards else ())
-    numbered = tuple(sorted({80, *declared, *numbers}))
+    numbered = tuple(sorted({80, 4789, *declared, *numbers}))  # CT-6
     return Interest(_by_family(pods), _by_family(hosts), _by_family(named), numbered, bool(guards))
 
 

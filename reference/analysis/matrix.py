@@ -95,14 +95,14 @@ def _rows(view: View, crowds: list[_Crowd], count: int, port: tuple[int, str]) -
     total = [0] * count
     for crowd in crowds:
         question = _first_question(view, crowd, port)
-        rows = _policed_rows(crowd, question)
+        rows = _policed_rows(view, crowd, question)
         _settle_by_hand(view, crowd, question, rows)
         total = [known | row & pairs for known, row, pairs in zip(total, rows, crowd.pairs, strict=True)]
     return tuple(total)
 
 
-def _policed_rows(crowd: _Crowd, question: Question) -> list[int]:
-    """What policy at both ends leaves: a source's own egress, and the ingress of each destination."""
+def _policed_rows(view: View, crowd: _Crowd, question: Question) -> list[int]:
+    """What both ends leave: a source's node and its own egress policy, and the ingress policy of each destination."""
     rows = [-1] * len(crowd.parties["source"])
     for direction, groups in crowd.ways.items():
         for way, users in groups.items():
@@ -112,6 +112,9 @@ def _policed_rows(crowd: _Crowd, question: Question) -> list[int]:
                 if closed:
                     for row in bits_of(sources):
                         rows[row] &= ~closed
+    for place, party in enumerate(crowd.parties["source"]):
+        if party is not None and party.endpoint is not None and view.hosts.encapsulation(party.endpoint.node, question):
+            rows[place] = 0
     return rows
 
 

@@ -28,6 +28,7 @@ FABRIC, LOOPBACK = "eth0", "lo"
 WORKLOAD = "cali"  # what the names of pods' interfaces begin with
 _LOCAL_ADDRESSES = frozenset({"127.0.0.1", "::1"})
 _TUNNELS = {4: "wireguard.cali", 6: "wg-v6.cali"}
+_IPIP, _UDP, _VXLAN_PORT = 4, 17, 4789  # CT-6
 _WIREGUARD_PORTS = (51820, 51821)  # HEP-13, WG-7
 _INBOUND: tuple[ProtoPort, ...] = (  # HEP-9
     *(ProtoPort(port=port) for port in (22, 179, 2379, 2380, 5473, 6443, 6666, 6667)),
@@ -142,6 +143,17 @@ class Hosts:
         action = self._setting(machine, "default_endpoint_to_host_action") or "Drop"
         return str(action).lower() == "drop"
 
+    def encapsulation(self, machine: str, question: Question) -> str:
+        """Why a machine takes no such packet from a workload, whatever policy says; "" where it does (CT-6)."""
+        if question.protocol == _IPIP and not self._setting(machine, "allow_ipip_packets_from_workloads"):
+            return "IPIP from a workload is dropped before policy, unless allowIPIPPacketsFromWorkloads is set (CT-6)"
+        port = self._setting(machine, "vxlan_port") or _VXLAN_PORT
+        if question.protocol != _UDP or question.destination_port != port:
+            return ""
+        if self._setting(machine, "allow_vxlan_packets_from_workloads"):
+            return ""
+        return "VXLAN from a workload is dropped before policy, unless allowVXLANPacketsFromWorkloads is set (CT-6)"
+
     def failsafe(self, machine: str, direction: SideName, question: Question, *, untracked: bool) -> str:
         """The failsafe port a packet falls under, in words; "" when it is under none (HEP-9).
 
@@ -204,7 +216,7 @@ class Hosts:
             bool(self._state.encryption)
             and host is not None
             and host.is_node
-            and question.protocol == 17
+            and question.protocol == _UDP
             and question.destination_port in _WIREGUARD_PORTS
         )
 

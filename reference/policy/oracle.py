@@ -74,7 +74,10 @@ class _Notes:
         """Notes how it ended."""
         assert isinstance(recorder, Trace), "every walk here is traced"
         side = recorder.side(allowed=allowed)
-        self.sides.append(replace(side, reason=why) if why else side)
+        if why:
+            later = None if side.pending_allowed is None else allowed  # staged policies change nothing about it
+            side = replace(side, reason=why, pending_hits=(), pending_allowed=later)
+        self.sides.append(side)
 
     def host_refused(self, node: str) -> None:
         """Notes that the node's own door is shut."""

@@ -158,6 +158,10 @@ class Journey:
 
     def _pod(self, pod: WorkloadEndpoint, direction: SideName) -> bool:
         recorder = self._witness.pod(pod, direction, self._question)
+        refused = self._hosts.encapsulation(pod.node, self._question) if direction == "egress" else ""
+        if refused:
+            self._witness.concluded(recorder, allowed=False, why=refused)
+            return self._deny()
         allowed = walk(self._view.way(pod, direction), self._question, recorder)
         self._witness.concluded(recorder, allowed=allowed)
         return allowed or self._deny()

@@ -197,6 +197,7 @@ class _Memory:
                 failsafes=settings.failsafes if guarded else _NO_FAILSAFES,
                 open_ports=open_ports(encrypted=guarded and host.is_node and bool(state.encryption)),
                 to_host=settings.to_host,
+                encapsulation=settings.encapsulation,
             )
             known = self._programs.get(host.name)
             programs[host.name] = known if known is not None and _same_parts(known, program) else program

@@ -14,7 +14,7 @@ from reference.program.labels import resources
 from reference.program.matching import ItemKey
 from reference.program.nets import net
 from reference.program.nodes import NodeParts
-from reference.program.types import Failsafe, Failsafes, HostAction, HostEndpointProgram
+from reference.program.types import Encapsulation, Failsafe, Failsafes, HostAction, HostEndpointProgram
 from reference.program.walks import NOBODY, Company, WalkBook
 from reference.resources import AnyResource, FelixConfiguration, HostEndpoint, Key
 from reference.resources.hosts import ALL_INTERFACES, FailsafePorts
@@ -133,6 +133,7 @@ class HostSettings(NamedTuple):
 
     to_host: HostAction
     failsafes: Failsafes
+    encapsulation: Encapsulation
 
 
 class SettingsBook:
@@ -155,11 +156,12 @@ class SettingsBook:
         return known
 
 
-_UNTOLD = HostSettings("drop", _DEFAULTS)
+_UNTOLD = HostSettings("drop", _DEFAULTS, Encapsulation())
 
 
 def _settings(state: State, machine: str) -> HostSettings:
     action, inbound, outbound = None, None, None
+    ipip, vxlan, port = None, None, None
     for name in (f"node.{machine}", "default"):
         found = state.get(FelixConfiguration, name)
         if found is not None:
@@ -167,10 +169,14 @@ def _settings(state: State, machine: str) -> HostSettings:
             action = spec.default_endpoint_to_host_action if action is None else action
             inbound = spec.failsafe_inbound_host_ports if inbound is None else inbound
             outbound = spec.failsafe_outbound_host_ports if outbound is None else outbound
+            ipip = spec.allow_ipip_packets_from_workloads if ipip is None else ipip
+            vxlan = spec.allow_vxlan_packets_from_workloads if vxlan is None else vxlan
+            port = spec.vxlan_port if port is None else port
     drops = action is None or action.lower() in ("", "drop")
     return HostSettings(
         "drop" if drops else "accept",  # Return leaves it to the administrator's rules: there are none
         Failsafes(inbound=_failsafes(inbound, _DEFAULTS.inbound), outbound=_failsafes(outbound, _DEFAULTS.outbound)),
+        Encapsulation(ipip=not ipip, vxlan_port=0 if vxlan else port or Encapsulation().vxlan_port),
     )
 
 

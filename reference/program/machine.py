@@ -21,7 +21,7 @@ from reference.program.types import (
 )
 
 WORKLOADS = "cali"
-_ICMPV6, _UDP = 58, 17
+_IPIP, _ICMPV6, _UDP = 4, 58, 17
 _LINK_MESSAGES = frozenset({130, 131, 132, 133, 135, 136})  # accepted before policy (HEP-12)
 
 
@@ -121,8 +121,17 @@ class Machine:
         attached: EndpointProgram | None = self._program.endpoints.get(interface)
         if attached is None:
             return Decision(False, f"unknown interface ({direction} of {name})")
+        if direction == "egress" and self._is_encapsulated():
+            return Decision(False, f"encapsulated (egress of {name})")
         walk = attached.ingress if direction == "ingress" else attached.egress
         return _if_dropped(self._run(walk, direction, attached.name))
+
+    def _is_encapsulated(self) -> bool:
+        """CT-6."""
+        encapsulation, facts = self._program.encapsulation, self._facts
+        if facts.protocol == _UDP:
+            return facts.destination_port == encapsulation.vxlan_port != 0
+        return encapsulation.ipip and facts.protocol == _IPIP
 
     def _is_safe(self, direction: FlowDirection, *, answers: bool) -> bool:
         """A failsafe port; without conntrack the answers from the other direction's are named too (HEP-3)."""

@@ -173,6 +173,13 @@ class Failsafes(Part, frozen=True):
 HostAction = Literal["drop", "accept"]
 
 
+class Encapsulation(Part, frozen=True):
+    """What no workload may send, whatever policy says (CT-6)."""
+
+    ipip: bool = True  # protocol 4
+    vxlan_port: int = 4789  # of UDP; 0 where VXLAN is let through
+
+
 class NodeProgram(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one machine enforces, a node or a host outside. Only parts it needs are in it."""
 
@@ -188,6 +195,7 @@ class NodeProgram(msgspec.Struct, frozen=True, kw_only=True):
     failsafes: Failsafes = Failsafes()  # of the host endpoints; none where there are no host endpoints
     open_ports: tuple[int, ...] = ()  # UDP ports between nodes that no host endpoint closes (HEP-13)
     to_host: HostAction = "drop"  # what becomes of a pod's packet to the machine itself (HEP-12)
+    encapsulation: Encapsulation = Encapsulation()
 
 
 class CanonicalProgram(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -204,6 +212,7 @@ class CanonicalProgram(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     failsafes: Failsafes = Failsafes()
     open_ports: tuple[int, ...] = ()
     to_host: HostAction = "drop"
+    encapsulation: Encapsulation = Encapsulation()
 
 
 def encode(program: NodeProgram) -> bytes:
@@ -221,6 +230,7 @@ def encode(program: NodeProgram) -> bytes:
             failsafes=program.failsafes,
             open_ports=program.open_ports,
             to_host=program.to_host,
+            encapsulation=program.encapsulation,
         )
     )
 

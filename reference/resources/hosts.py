@@ -54,6 +54,11 @@ class FelixConfigurationSpec(UninterpretedFelixFields, frozen=True):
     default_endpoint_to_host_action: str | None = None  # Drop, Accept or Return in any case (HEP-12)
     failsafe_inbound_host_ports: FailsafePorts = None
     failsafe_outbound_host_ports: FailsafePorts = None
+    allow_ipip_packets_from_workloads: bool | None = msgspec.field(default=None, name="allowIPIPPacketsFromWorkloads")
+    allow_vxlan_packets_from_workloads: bool | None = msgspec.field(
+        default=None, name="allowVXLANPacketsFromWorkloads"
+    )  # CT-6
+    vxlan_port: int | None = msgspec.field(default=None, name="vxlanPort")
 
 
 class FelixConfiguration(Resource, frozen=True, tag="FelixConfiguration"):

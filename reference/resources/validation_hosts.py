@@ -96,6 +96,8 @@ def check_felix_configuration(configuration: FelixConfiguration) -> None:
     if action is not None and action.capitalize() not in _HOST_ACTIONS:
         hint = suggestion(action, _HOST_ACTIONS) or f"; known: {', '.join(_HOST_ACTIONS)}"
         fail(("spec", "defaultEndpointToHostAction"), f"{shown(action)} is not an action{hint}")
+    if spec.vxlan_port is not None:
+        _check_number(spec.vxlan_port, ("spec", "vxlanPort"))
     _check_failsafes(spec.failsafe_inbound_host_ports, ("spec", "failsafeInboundHostPorts"))
     _check_failsafes(spec.failsafe_outbound_host_ports, ("spec", "failsafeOutboundHostPorts"))
 

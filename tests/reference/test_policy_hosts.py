@@ -16,6 +16,7 @@ from reference.naming import packet_between
 from reference.policy import allowed, evaluate
 from reference.program.compile import Compiler
 from reference.program.interpret import decide
+from reference.program.types import Encapsulation
 from reference.resources import load
 from reference.state import State
 
@@ -234,6 +235,72 @@ def test_answers_of_failsafe_ports_pass_untracked_policy() -> None:
         ("internet", 22): (True, True),
         ("internet", 2380): (True, True),
     }
+
+
+VXLAN, IPIP = {"protocol": "UDP", "port": 4789}, {"protocol": 4}
+
+
+@pytest.mark.parametrize(
+    ("settings", "source", "destination", "asked", "expected"),
+    [
+        ([], "a", "b", VXLAN, False),
+        ([], "a", "c", VXLAN, False),
+        ([], "a", "office", VXLAN, False),
+        ([], "a", "b", IPIP, False),
+        ([], "a", "office", IPIP, False),
+        ([], "a", "b", {"protocol": "UDP", "port": 4788}, True),
+        ([], "a", "b", {"protocol": "TCP", "port": 4789}, True),
+        ([], "a", "a", VXLAN, True),
+        ([], "office", "a", VXLAN, True),
+        ([], "office", "a", IPIP, True),
+        ([], "n2", "a", VXLAN, True),
+        ([felix(defaultEndpointToHostAction="Accept")], "a", "n1", VXLAN, False),
+        ([felix(defaultEndpointToHostAction="Accept")], "a", "n1", IPIP, False),
+        ([felix(allowVXLANPacketsFromWorkloads=True)], "a", "b", VXLAN, True),
+        ([felix(allowVXLANPacketsFromWorkloads=True)], "a", "b", IPIP, False),
+        ([felix(allowIPIPPacketsFromWorkloads=True)], "a", "b", IPIP, True),
+        ([felix(allowIPIPPacketsFromWorkloads=True)], "a", "b", VXLAN, False),
+        ([felix(vxlanPort=80)], "a", "b", VXLAN, True),
+        ([felix(vxlanPort=80)], "a", "b", {"protocol": "UDP", "port": 80}, False),
+        ([felix("node.n1", allowVXLANPacketsFromWorkloads=True)], "a", "b", VXLAN, True),
+        ([felix("node.n2", allowVXLANPacketsFromWorkloads=True)], "a", "b", VXLAN, False),
+        ([felix(allowVXLANPacketsFromWorkloads=True), felix("node.n1", allowVXLANPacketsFromWorkloads=False)], "a", "b", VXLAN, False),
+    ],
+)  # fmt: skip
+def test_workloads_send_nothing_encapsulated(
+    settings: list[dict[str, object]], source: str, destination: str, asked: dict[str, Any], expected: bool
+) -> None:
+    """CT-6: VXLAN and IPIP from workloads are dropped before policy, unless Felix is told to let them through."""
+    state = load_state(*BASE, *settings)
+    packet = packet_between(state, source, destination, **asked)
+    verdict = evaluate(state, packet)
+    decision = decide(Compiler().compile(state), state, packet)
+    assert (verdict.allowed, allowed(state, packet), decision.allowed) == (expected, expected, expected)
+    if not expected:
+        assert "(CT-6)" in verdict.reason
+        assert decision.where.startswith("encapsulated (egress of ")
+
+
+def test_a_changed_setting_reaches_the_programs() -> None:
+    """CT-6: a compiler that goes on from the state before gives what a new one gives."""
+    compiler = Compiler()
+    before = compiler.compile(load_state(*BASE))
+    state = load_state(*BASE, felix("node.n1", allowIPIPPacketsFromWorkloads=True, vxlanPort=8472))
+    after = compiler.compile(state)
+    assert before["n1"].encapsulation == Encapsulation()
+    assert after["n1"].encapsulation == Encapsulation(ipip=False, vxlan_port=8472)
+    assert after["n2"].encapsulation == Encapsulation()
+
+
+def test_the_matrix_knows_what_workloads_may_not_send() -> None:
+    """CT-6: of all pairs only a pod and itself are left, and those whose source is no pod."""
+    names = ["a", "b", "office"]
+    state = load_state(*BASE)
+    found = matrix(state, ["4789/UDP", "80/UDP"], sources=names, destinations=names[:2])
+    assert [found.allowed(one, other, "4789/UDP") for one in names for other in names[:2]] == [
+        True, False, False, True, True, True,
+    ]  # fmt: skip
+    assert all(found.allowed(one, other, "80/UDP") for one in names for other in names[:2])
 
 
 @pytest.mark.parametrize(

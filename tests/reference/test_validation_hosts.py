@@ -34,6 +34,8 @@ CASES = [
     (HEP, "{node: n1, interfaceName: eth0, ports: [{name: a, protocol: ICMP, port: 1}]}", 'spec.ports[0].protocol: "ICMP" is not a protocol with ports; TCP, UDP and SCTP have'),
     (HEP, "{node: n1, interfaceName: eth0, ports: [{name: a, protocol: TCP, port: 65536}]}", "spec.ports[0].port: 65536 is not a port from 1 to 65535"),
     (HEP, "{node: n1, interface: eth0}", 'spec.interface: unknown field; did you mean "interfaceName"?'),
+    (FELIX, "{vxlanPort: 0}", "spec.vxlanPort: 0 is not a port from 1 to 65535"),
+    (FELIX, "{vxlanPort: 65536}", "spec.vxlanPort: 65536 is not a port from 1 to 65535"),
     (FELIX, "{defaultEndpointToHostAction: Reject}", 'spec.defaultEndpointToHostAction: "Reject" is not an action; known: Drop, Accept, Return'),
     (FELIX, "{defaultEndpointToHostAction: acept}", 'spec.defaultEndpointToHostAction: "acept" is not an action; did you mean "Accept"?'),
     (FELIX, "{failsafeInboundHostPorts: 'tcp:22'}", 'spec.failsafeInboundHostPorts: "tcp:22" is not a list of ports; write a list, or "none" for no failsafe port at all'),

@@ -32,7 +32,7 @@ _INSTRUCTIONS_PER_RULE = 8
 _MOST_SAID = 5  # interfaces without programs, by name
 _DECIDING_PARTS = (
     "node", "sets", "policies", "walks", "endpoints", "nat_sources", "pools", "to_host", "host_endpoints", "failsafes",
-    "open_ports",
+    "open_ports", "encapsulation",
 )  # fmt: skip
 _MAY_NOT = frozenset({errno.EPERM, errno.EACCES})
 

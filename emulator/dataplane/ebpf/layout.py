@@ -24,7 +24,8 @@ TC_ALLOWED, TC_DROPPED = -1, 2
 
 INSTRUCTION = struct.Struct("=BBHI")
 COUNT = struct.Struct("=QQ")
-SETTINGS = struct.Struct("=5I")
+SETTINGS = struct.Struct("=7I")
+IPIP_REFUSED = 0x10000
 LISTS = struct.Struct("=8I")
 LIST_NAMES = ("untracked", "early", "normal", "forward", "safe untracked", "safe early", "safe normal")
 NUMBER = struct.Struct("=I")
@@ -46,6 +47,7 @@ GUARDS: dict[int, Guard] = {
     3: "unknown interface",
     4: "to host",
     5: "no profile matched",
+    8: "encapsulated",
 }
 NO_PROFILE = 5
 

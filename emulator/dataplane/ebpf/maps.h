@@ -19,13 +19,15 @@
 enum direction { INGRESS, EGRESS };
 
 /* What did not come from a user's rule; RuleRef numbers from 16 on are rules and tier ends. */
-enum guard { NONE, SPOOFED_, INVALID_, UNKNOWN_INTERFACE, TO_HOST, NO_PROFILE, MALFORMED, NOT_IP, UNDECIDED = 15, GUARDS = 16 };
+enum guard { NONE, SPOOFED_, INVALID_, UNKNOWN_INTERFACE, TO_HOST, NO_PROFILE, MALFORMED, NOT_IP, ENCAPSULATED, UNDECIDED = 15, GUARDS = 16 };
 
 struct address { __u32 word[4]; }; /* as on the wire; an IPv4 address is in word[0] */
 
 /* The epoch moves with every update; its low bit is the generation that decides. A bit for each generation says which
    accept packets to the host, and which ask for sources before translation. A walk of `long_walk` steps is remembered. */
-struct settings { __u32 epoch, tracing, to_host, origins, long_walk; };
+#define IPIP_REFUSED 0x10000
+/* `encapsulation`: by generation, what no workload may send (CT-6): the UDP port of VXLAN or 0, and IPIP_REFUSED. */
+struct settings { __u32 epoch, tracing, to_host, origins, long_walk, encapsulation[2]; };
 /* Walks of a host endpoint for one interface and direction, and the code that says which ports they leave alone:
    places + 1, 0 for none. */
 struct lists { __u32 untracked, early, normal, forward, safe_untracked, safe_early, safe_normal, has_no_link_header; };

@@ -6,6 +6,7 @@
 #include "maps.h"
 
 #define ICMP 1
+#define IPIP 4
 #define TCP 6
 #define UDP 17
 #define ICMPV6 58

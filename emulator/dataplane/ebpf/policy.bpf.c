@@ -130,6 +130,15 @@ static __always_inline void translate(struct packet *p, struct source seen)
 	p->source_port = seen.port;
 }
 
+/* CT-6: no workload sends packets in packets past policy. */
+static __always_inline int is_refused_encapsulation(const struct settings *now, const struct packet *p)
+{
+	__u32 refused = generation_of(p) ? now->encapsulation[1] : now->encapsulation[0];
+	if (p->protocol == UDP)
+		return p->destination_port && p->destination_port == (refused & 0xffff);
+	return p->protocol == IPIP && refused & IPIP_REFUSED;
+}
+
 SEC("tc")
 int from_workload(struct __sk_buff *skb)
 {
@@ -171,6 +180,8 @@ int from_workload(struct __sk_buff *skb)
 		if (denies(said))
 			return drop(p, said);
 	}
+	if (is_refused_encapsulation(now, p))
+		return drop(p, ENCAPSULATED);
 	__u32 reference = judge(p);
 	if (reference)
 		return drop(p, reference);

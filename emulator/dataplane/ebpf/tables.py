@@ -120,11 +120,14 @@ class Tables:
 
     def _settings(self, tracing: bool) -> bytes:
         accepting = asking = 0
+        refused = [0, 0]
         for number, generation in enumerate(self._generations):
             if generation.program is not None:
                 accepting |= (generation.program.to_host == "accept") << number
                 asking |= asks_for_origins(generation.program) << number
-        return layout.SETTINGS.pack(self.epoch, tracing, accepting, asking, self.long_walk)
+                encapsulation = generation.program.encapsulation
+                refused[number] = encapsulation.vxlan_port | layout.IPIP_REFUSED * encapsulation.ipip
+        return layout.SETTINGS.pack(self.epoch, tracing, accepting, asking, self.long_walk, *refused)
 
     def know_host(self, addresses: frozenset[str]) -> None:
         """The addresses of the host itself (HEP-12): of both generations."""

@@ -13,7 +13,7 @@ from emulator.dataplane.iptables.hosts import FROM_FORWARD, FROM_HOST, FROM_UNTR
 from emulator.dataplane.iptables.names import WORKLOAD_PREFIX, chain_name, set_name, walk_chain
 from emulator.dataplane.iptables.parts import Chain, Rule, SetSpec, Table
 from reference.endpoints import Family
-from reference.program.types import EndpointProgram, FlowDirection, HostAction
+from reference.program.types import Encapsulation, EndpointProgram, FlowDirection, HostAction
 
 HOOKS: tuple[tuple[Table, str, str], ...] = (
     ("raw", "PREROUTING", "cali-PREROUTING"),
@@ -28,6 +28,7 @@ HOOKS: tuple[tuple[Table, str, str], ...] = (
 
 _FROM_POD, _TO_POD = f"-i {WORKLOAD_PREFIX}+", f"-o {WORKLOAD_PREFIX}+"
 _FROM_DISPATCH, _TO_DISPATCH = "cali-from-wl-dispatch", "cali-to-wl-dispatch"
+_FROM_WORKLOAD = "cali-from-workload"
 _SPOOF_DISPATCH, _SPOOFED = "cali-spoof-dispatch", "cali-spoofed"
 _ESTABLISHED = Rule("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "established and related (CT-2)")
 _INVALID = "-m conntrack --ctstate INVALID"
@@ -48,9 +49,27 @@ def pools_set(family: Family) -> SetSpec:
     return SetSpec(set_name("all-ipam-pools", family), "hash:net")
 
 
-def static_chains(family: Family, to_host: HostAction) -> tuple[Chain, ...]:
+def static_chains(family: Family, to_host: HostAction, refused: Encapsulation) -> tuple[Chain, ...]:
     """The chains the kernel's own jump to, and those every node has."""
-    return (_prerouting(family), _spoofed(), _forward(), _input(), _workload_to_host(family, to_host), *_nat(family))
+    return (
+        _prerouting(family),
+        _spoofed(),
+        _from_workload(refused),
+        _forward(),
+        _input(),
+        _workload_to_host(family, to_host),
+        *_nat(family),
+    )
+
+
+def _from_workload(refused: Encapsulation) -> Chain:
+    """What no workload may send (CT-6), then the egress walks."""
+    rules: list[Rule] = []
+    if refused.ipip:
+        rules += guard_rules("-p 4", "encapsulated", "egress")
+    if refused.vxlan_port:
+        rules += guard_rules(f"-p 17 -m multiport --dports {refused.vxlan_port}", "encapsulated", "egress")
+    return Chain(name=_FROM_WORKLOAD, rules=(*rules, Rule(f"-g {_FROM_DISPATCH}", "egress of the source")))
 
 
 def _prerouting(family: Family) -> Chain:
@@ -79,7 +98,7 @@ def _forward() -> Chain:
         _ESTABLISHED,
         *guard_rules(f"{_FROM_POD} {_INVALID}", "invalid", "egress"),
         *guard_rules(_INVALID, "invalid", "ingress"),
-        Rule(f"{_FROM_POD} -j {_FROM_DISPATCH}", "egress of the source"),
+        Rule(f"{_FROM_POD} -j {_FROM_WORKLOAD}", "what pods send"),
         Rule(f"{_TO_POD} -j {_TO_DISPATCH}", "ingress of the destination"),
         Rule(f"-j {TO_FORWARD}", "forward policy of host endpoints"),
         Rule("-j ACCEPT", "accepted by policy"),
@@ -101,7 +120,7 @@ def _workload_to_host(family: Family, to_host: HostAction) -> Chain:
         *link_rules(family, "ACCEPT"),
         _ESTABLISHED,
         *guard_rules(_INVALID, "invalid", "egress"),
-        Rule(f"-j {_FROM_DISPATCH}", "egress of the source"),
+        Rule(f"-j {_FROM_WORKLOAD}", "what pods send"),
     ]
     rules += guard_rules("", "to host", "egress") if to_host == "drop" else [Rule("-j ACCEPT", "to host")]
     return Chain(name="cali-wl-to-host", rules=tuple(rules))

@@ -22,7 +22,7 @@ from emulator.nflog import DENY_GROUP, LOG_GROUP, DropListener
 from reference.endpoints import Family
 from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
-from reference.program.types import NodeProgram
+from reference.program.types import Encapsulation, NodeProgram
 
 _READINGS = 2  # of a kernel that changes between reading and writing
 FAMILIES: tuple[Family, Family] = (4, 6)
@@ -52,7 +52,7 @@ class IptablesDataplane:
         self._conflict = ""  # with the other variant, as last told
         self._refs: dict[str, RuleRef] = {}
         for family in FAMILIES:
-            self._remember((*static_chains(family, "drop"), *dispatch_chains(())))
+            self._remember((*static_chains(family, "drop", Encapsulation()), *dispatch_chains(())))
 
     def apply(self, program: NodeProgram) -> Applied:
         """Make the kernel be `program`, sending only what differs (DP-1, invariant 28).

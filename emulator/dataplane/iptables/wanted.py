@@ -72,8 +72,8 @@ def _take_chains(
         draft.replace(_walk_keys(old_walk), (walk_to_chain(walk),) if walk else ())
     if first or old.endpoints != new.endpoints:
         draft.replace(_keys(dispatch_chains(old.endpoints.values())), dispatch_chains(new.endpoints.values()))
-    if first or old.to_host != new.to_host:
-        static = static_chains(family, new.to_host)
+    if first or (old.to_host, old.encapsulation) != (new.to_host, new.encapsulation):
+        static = static_chains(family, new.to_host, new.encapsulation)
         draft.replace(_keys(static), static)
     if first or not _has_same_guards(old, new):
         draft.replace(_keys(host_chains(old, family)), host_chains(new, family))

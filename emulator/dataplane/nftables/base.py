@@ -11,7 +11,7 @@ from emulator.dataplane.nftables.chains import guard_rule
 from emulator.dataplane.nftables.names import WORKLOAD_PREFIX
 from emulator.dataplane.nftables.parts import Chain, Hook, Rule, SetSpec
 from reference.endpoints import Family
-from reference.program.types import HostAction
+from reference.program.types import Encapsulation, HostAction
 
 FROM_WORKLOAD = SetSpec("from-workload", "verdicts")
 TO_WORKLOAD = SetSpec("to-workload", "verdicts")
@@ -46,20 +46,31 @@ ESTABLISHED = Rule(
 )
 INVALID = e.connection_is(e.CT_INVALID)
 INPUT = "input"
-_TO_DISPATCH, _FROM_DISPATCH = "dispatch-to-workload", "dispatch-from-workload"
+_TO_DISPATCH, FROM_DISPATCH = "dispatch-to-workload", "dispatch-from-workload"
 
 
 def static_chains() -> tuple[Chain, ...]:
-    """The base chains and the dispatch chains, those jumped to first, of a node that drops what pods send to it."""
-    return (_dispatch_from(), _dispatch_to(), _prerouting(), _forward(), input_chain("drop"), _postrouting())
+    """The base chains and the dispatch chains, those jumped to first, as they are unless a program says otherwise."""
+    return (
+        dispatch_from(Encapsulation()),
+        _dispatch_to(),
+        _prerouting(),
+        _forward(),
+        input_chain("drop"),
+        _postrouting(),
+    )
 
 
-def _dispatch_from() -> Chain:
+def dispatch_from(refused: Encapsulation) -> Chain:
+    """What no workload may send (CT-6), then the egress walks."""
+    vxlan = e.protocol_is(17) + e.port_in_range(False, refused.vxlan_port, refused.vxlan_port, True)
     rules = (
+        *([guard_rule(e.protocol_is(4), "encapsulated", "egress")] if refused.ipip else []),
+        *([guard_rule(vxlan, "encapsulated", "egress")] if refused.vxlan_port else []),
         Rule(e.dispatch("in", FROM_WORKLOAD.name), "to the egress walk of the interface"),
         guard_rule(b"", "unknown interface", "egress"),
     )
-    return Chain(name=_FROM_DISPATCH, rules=rules)
+    return Chain(name=FROM_DISPATCH, rules=rules)
 
 
 def _dispatch_to() -> Chain:
@@ -93,7 +104,7 @@ def _forward() -> Chain:
         ESTABLISHED,
         guard_rule(_FROM_POD + INVALID, "invalid", "egress"),
         guard_rule(INVALID, "invalid", "ingress"),
-        Rule(_FROM_POD + e.verdict(e.JUMP, _FROM_DISPATCH), "egress of the source"),
+        Rule(_FROM_POD + e.verdict(e.JUMP, FROM_DISPATCH), "egress of the source"),
         Rule(_TO_POD + e.verdict(e.JUMP, _TO_DISPATCH), "ingress of the destination"),
     )
     return Chain(name="forward", rules=rules, hook=Hook("filter", _FORWARD, _FILTER))
@@ -107,7 +118,7 @@ def input_chain(action: HostAction) -> Chain:
         Rule(_ICMPV6 + e.icmp_type_between(135, 136) + _ACCEPT, "neighbour discovery"),
         ESTABLISHED,
         guard_rule(INVALID, "invalid", "egress"),
-        Rule(e.verdict(e.JUMP, _FROM_DISPATCH), "egress of the source"),
+        Rule(e.verdict(e.JUMP, FROM_DISPATCH), "egress of the source"),
         guard_rule(b"", "to host", "egress") if action == "drop" else Rule(_ACCEPT, "to the host itself"),
     )
     return Chain(name=INPUT, rules=rules, hook=Hook("filter", _INPUT, _FILTER))

@@ -13,7 +13,7 @@ import msgspec
 
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.nftables import kernel
-from emulator.dataplane.nftables.base import INPUT, input_chain, static_chains
+from emulator.dataplane.nftables.base import FROM_DISPATCH, INPUT, dispatch_from, input_chain, static_chains
 from emulator.dataplane.nftables.chains import DENY_GROUP, LOG_GROUP
 from emulator.dataplane.nftables.names import log_prefix
 from emulator.dataplane.nftables.operations import (
@@ -171,6 +171,8 @@ class NftablesDataplane:
         program = self._programmed.program
         if chain == INPUT and program is not None:
             return tuple(rule.ref for rule in input_chain(program.to_host).rules)
+        if chain == FROM_DISPATCH and program is not None:
+            return tuple(rule.ref for rule in dispatch_from(program.encapsulation).rules)
         found = self._static.get(chain) or self._programmed.chain(chain)
         return tuple(rule.ref for rule in found.rules) if found else ()
 

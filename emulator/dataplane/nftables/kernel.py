@@ -14,7 +14,14 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from emulator.dataplane.nftables import expressions
-from emulator.dataplane.nftables.base import INPUT, STATIC_SETS, input_chain, static_chains
+from emulator.dataplane.nftables.base import (
+    FROM_DISPATCH,
+    INPUT,
+    STATIC_SETS,
+    dispatch_from,
+    input_chain,
+    static_chains,
+)
 from emulator.dataplane.nftables.names import TABLE
 from emulator.dataplane.nftables.operations import (
     GET_CHAIN,
@@ -78,7 +85,7 @@ def wanted_of(programmed: Programmed) -> Wanted:
     program = programmed.program
     assert program is not None
     chains = {chain.name: chain for chain in static_chains()}
-    chains[INPUT] = input_chain(program.to_host)
+    chains[INPUT], chains[FROM_DISPATCH] = input_chain(program.to_host), dispatch_from(program.encapsulation)
     for name in {**programmed.jumps, **programmed.chains, **programmed.groups}:
         chain = programmed.chain(name)
         assert chain is not None

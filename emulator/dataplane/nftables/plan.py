@@ -12,6 +12,7 @@ import msgspec
 
 from emulator.dataplane import references
 from emulator.dataplane.nftables.base import (
+    FROM_DISPATCH,
     FROM_WORKLOAD,
     INPUT,
     NAT_SOURCES,
@@ -20,6 +21,7 @@ from emulator.dataplane.nftables.base import (
     STATIC_SETS,
     TO_WORKLOAD,
     WORKLOADS,
+    dispatch_from,
     input_chain,
     static_chains,
 )
@@ -79,7 +81,7 @@ def plan(before: Programmed, program: NodeProgram) -> Plan:
     after = draft.finish(before, program)
     # Literals come first: the kernel looks sets up one after the other, and many rules share a literal.
     sets = sorted(draft.touched_sets, key=is_programs)
-    fixed = list(_input_operations(old, program))
+    fixed = list(_settings_operations(old, program))
     turning = _turning(before, after, sets) if fixed or _rewrites_any(before, after, draft.touched_chains) else set()
     after = msgspec.structs.replace(after, turned=(before.turned ^ turning).difference(_gone(after, sets)))
     chains = dict.fromkeys([*draft.touched_chains, *_readers(after, turning)])
@@ -138,8 +140,11 @@ def _first_time() -> Iterator[Operation]:
         yield AddRules(chain)
 
 
-def _input_operations(old: NodeProgram, new: NodeProgram) -> Iterator[Operation]:
-    """What becomes of pods' packets to the node is the one rule of the fixed chains that may change (HEP-12)."""
+def _settings_operations(old: NodeProgram, new: NodeProgram) -> Iterator[Operation]:
+    """What becomes of pods' packets to the node (HEP-12), and of encapsulated ones (CT-6), is set for each machine."""
+    if old.encapsulation != new.encapsulation:
+        yield FlushChain(FROM_DISPATCH)
+        yield AddRules(dispatch_from(new.encapsulation))
     if old.to_host != new.to_host:
         yield FlushChain(INPUT)
         yield AddRules(input_chain(new.to_host))
