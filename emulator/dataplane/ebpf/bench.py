@@ -20,6 +20,7 @@ from emulator.dataplane.ebpf.generations import Numbers
 from emulator.dataplane.ebpf.layout import Event
 from emulator.dataplane.ebpf.libbpf import Object, Ring, TestRun
 from emulator.dataplane.ebpf.tables import Tables
+from emulator.dataplane.unions import Unions
 from emulator.netlink import Batch, RouteSocket
 from reference.errors import EnvironmentLacksError
 from reference.program.interpret import Decision
@@ -71,6 +72,7 @@ class Bench:
         self.references = Numbers(layout.FIRST_REFERENCE, 1 << 32)
         self.object = Object(compiled(), sizes or _SIZES)
         self.tables = Tables(self.object, self.references)
+        self._unions = Unions()
         self.interfaces: dict[str, int] = {}
         self.mark = 0  # of the packet that ran last: what it takes along to the next hook
         self.begun = self.flipped = 0  # updates
@@ -87,7 +89,7 @@ class Bench:
         self.tables.account.operations = self.tables.account.bytes = 0
         self.tables.know_host(frozenset(host))
         self.begun += 1
-        self.tables.bring(program, self.interfaces)
+        self.tables.bring(self._unions.extend(program), self.interfaces)
         self.tables.flip(tracing=False)
         self.flipped += 1
         return Applied(self.tables.account.operations, self.tables.account.bytes)

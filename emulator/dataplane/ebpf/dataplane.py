@@ -21,6 +21,7 @@ from emulator.dataplane.ebpf.layout import Event
 from emulator.dataplane.ebpf.libbpf import BpfError, Object
 from emulator.dataplane.ebpf.listing import listing
 from emulator.dataplane.ebpf.tables import Tables
+from emulator.dataplane.unions import Unions
 from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
 from reference.program.types import Match, NodeProgram
@@ -59,6 +60,7 @@ class EbpfDataplane:
         self._interfaces = Interfaces()
         self._traces = Traces(self._object.maps["filters"], self._object.maps["traces"], self._tracing_changed)
         self._guard = Guard()
+        self._unions = Unions()
         self._attached: dict[str, int] = {}  # workload interfaces that carry the programs, and
         self._attached_hosts: dict[str, int] = {}  # the machine's own
         self._has_attached = False
@@ -81,6 +83,7 @@ class EbpfDataplane:
             EnvironmentLacksError: the kernel cannot express something; what decides was not changed.
         """
         refuse_unknown_parts(program)
+        program = self._unions.extend(program)
         self._there = {name: index for index, name in socket.if_nameindex()}
         own = guarded(program, self._there)
         self._tunnels = self._attachments.without_link_header() if own else frozenset()

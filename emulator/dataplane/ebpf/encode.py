@@ -1,7 +1,8 @@
 """From policies and walks to instructions. Pure; an instruction is a number of 64 bits, as the kernel reads it.
 
 A rule is its tests and then its action; a test that fails goes to the next rule. Alternatives (RULE-5) are tests that
-go to the end of their group when they hold; a negated list is tests that go to the next rule when they hold.
+go to the end of their group when they hold; a negated list is tests that go to the next rule when they hold. Rules of a
+long list are in blocks (`blocks.py`): tests that fail go past the whole block.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import msgspec
+
+from emulator.dataplane.blocks import Block, Cover, Item, in_blocks
 from emulator.dataplane.contract import RuleRef
 from emulator.dataplane.ebpf.layout import INSTRUCTION, NO_PROFILE
 from reference.errors import EnvironmentLacksError
@@ -71,15 +75,50 @@ def policy_code(policy: PolicyProgram, direction: FlowDirection, numbers: Number
 
     `of_walk`: a walk goes through it, so that the last rule may lead straight back there.
     """
-    code = Code([], [])
     rules = policy.ingress if direction == "ingress" else policy.egress
-    for position, rule in enumerate(rules, 1):
-        ref = RuleRef(tier=policy.tier, policy=policy.id, direction=direction, rule=rule.index, action=rule.action)
-        code.instructions.extend(_tests(groups(rule.match, numbers), leaves=of_walk and position == len(rules)))
-        code.actions.append(Action(len(code.instructions), ref, rule))
-        code.instructions.append(_instruction(_ACTIONS[rule.action], numbers.reference(ref)))
+
+    def written(items: tuple[Item, ...], *, at_end: bool) -> Code:
+        code = Code([], [])
+        for position, item in enumerate(items, 1):
+            is_last = at_end and position == len(items)
+            if isinstance(item, Block):
+                inside = written(item.items, at_end=is_last)
+                _append(code, _behind(groups(_condition(item.cover), numbers), inside))
+                continue
+            ref = RuleRef(tier=policy.tier, policy=policy.id, direction=direction, rule=item.index, action=item.action)
+            code.instructions.extend(_tests(groups(item.match, numbers), leaves=is_last))
+            code.actions.append(Action(len(code.instructions), ref, item))
+            code.instructions.append(_instruction(_ACTIONS[item.action], numbers.reference(ref)))
+        return code
+
+    code = written(in_blocks(rules), at_end=of_walk)
     code.instructions.append(_instruction(END, 0))
     return code
+
+
+def _condition(cover: Cover) -> Match:
+    """Of ports one range that holds them all: each range is a test here, so that more would cost what they spare."""
+    match = cover.match
+    if not match.destination_ports:
+        return match
+    low = min(port.low for port in match.destination_ports)
+    high = max(port.high for port in match.destination_ports)
+    return msgspec.structs.replace(match, destination_ports=(PortRange(low, high),))
+
+
+def _behind(condition: Iterator[Group], code: Code) -> Code:
+    """A block behind its condition, or by itself where that could not skip so far."""
+    asked = list(condition)
+    if sum(len(group.tests) for group in asked) + len(code.instructions) > FARTHEST:
+        return code
+    tests = _tests(iter(asked), leaves=False, over=len(code.instructions))
+    actions = [action._replace(offset=action.offset + len(tests)) for action in code.actions]
+    return Code(tests + code.instructions, actions)
+
+
+def _append(code: Code, more: Code) -> None:
+    code.actions.extend(action._replace(offset=action.offset + len(code.instructions)) for action in more.actions)
+    code.instructions.extend(more.instructions)
 
 
 def walk_code(walk: Walk, numbers: Numbering) -> Code:
@@ -173,10 +212,13 @@ def _ports(
         yield Test(ADDRESS_AND_PORT, numbers.set(base), destination)
 
 
-def _tests(asked: Iterator[Group], *, leaves: bool) -> list[bytes]:
-    """The tests before an action; those that fail go past it, and with `leaves` out of the policy at once."""
+def _tests(asked: Iterator[Group], *, leaves: bool, over: int = 1) -> list[bytes]:
+    """The tests before an action; those that fail go past it, and with `leaves` out of the policy at once.
+
+    `over`: how many instructions are behind them, when it is not one.
+    """
     every = list(asked)
-    end = sum(len(group.tests) for group in every) + 1  # behind the action
+    end = sum(len(group.tests) for group in every) + over
     written: list[bytes] = []
     for group in every:
         group_end = len(written) + len(group.tests)
