@@ -73,7 +73,7 @@ def take_any_protocol(patch: pytest.MonkeyPatch) -> None:
 def forget_failsafe_ports(patch: pytest.MonkeyPatch) -> None:
     """A compiler whose host endpoints have no failsafe ports of their own accord (HEP-9)."""
     patch.setattr(hosts, "_DEFAULTS", hosts.Failsafes())
-    patch.setattr(hosts, "_UNTOLD", hosts.HostSettings("drop", hosts.Failsafes()))
+    patch.setattr(hosts, "_UNTOLD", hosts._UNTOLD._replace(failsafes=hosts.Failsafes()))
 
 
 BROKEN: Sequence[Patch] = [
