@@ -68,6 +68,19 @@ class Applied(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class Plan(Protocol):
+    """What turns a node's kernel into a program, ready to be sent: the difference between what is wanted and what is."""
+
+    @property
+    def program(self) -> NodeProgram:
+        """What the kernel will be."""
+        ...
+
+    def lines(self) -> list[str]:
+        """A line for each step, in order, in the dataplane's own terms; none when the kernel is there already."""
+        ...
+
+
 class Tracing(Protocol):
     """A packet trace under way in a node's kernel."""
 
@@ -101,11 +114,22 @@ class Dataplane(Protocol):
 
     name: str
 
-    def apply(self, program: NodeProgram) -> Applied:
-        """Make the kernel be `program`, sending only what differs (DP-1, invariant 28).
+    def plan(self, program: NodeProgram) -> Plan:
+        """What differs between the kernel and `program` (DP-1, invariant 28). Nothing is sent.
+
+        What a new object finds in the kernel, it reads. A plan is for the next `apply`; a later one needs a new plan.
+
+        Raises:
+            EnvironmentLacksError: the dataplane or the kernel cannot express something.
+        """
+        ...
+
+    def apply(self, wanted: NodeProgram | Plan) -> Applied:
+        """Make the kernel be a program: carry out a plan of this object, or make one and carry it out.
 
         One atomic transaction decides, or an order of steps in which nothing passes that the old and the new program
-        both deny, and nothing is lost that both allow. What a new object finds in the kernel, it converges from.
+        both deny, and nothing is lost that both allow. Where others changed the kernel since the plan was made, a new
+        one is made from what they left.
 
         Raises:
             EnvironmentLacksError: the kernel cannot express something; what decides was not changed.
