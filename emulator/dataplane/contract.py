@@ -69,7 +69,7 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class Plan(Protocol):
-    """What turns a node's kernel into a program, ready to be sent: the difference between what is wanted and what is."""
+    """What turns a kernel into a program, ready to be sent: the difference between what is wanted and what is there."""
 
     @property
     def program(self) -> NodeProgram:
