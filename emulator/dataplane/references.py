@@ -170,6 +170,17 @@ def differing(before: Mapping[str, T], after: Mapping[str, T]) -> Iterator[tuple
                 yield key, old, None
 
 
+def member_changes(old: frozenset[str], new: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """(gone, come): the members that are in one only. Where sets differ a little, one difference tells the other."""
+    if old is new:
+        return NOTHING, NOTHING
+    if len(new) >= len(old):
+        come = new - old
+        return (old - new if len(old) + len(come) != len(new) else NOTHING), come
+    gone = old - new
+    return gone, (new - old if len(new) + len(gone) != len(old) else NOTHING)
+
+
 def no_program(node: str) -> NodeProgram:
     """The program of a machine that nobody has programmed."""
     return NodeProgram(node=node, seq=0, sets=Map(), policies=Map(), walks=Map(), endpoints=Map())
