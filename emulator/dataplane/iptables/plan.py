@@ -21,6 +21,7 @@ from emulator.dataplane.iptables.kernel import Kernel, KernelSet, common, hook_r
 from emulator.dataplane.iptables.names import is_union_name, tagged
 from emulator.dataplane.iptables.parts import TABLES, Chain, Content, SetType, Table, split_key
 from emulator.dataplane.iptables.wanted import Programmed, drafted
+from emulator.dataplane.references import member_changes
 from reference.endpoints import Family
 from reference.program.types import NodeProgram
 
@@ -138,11 +139,11 @@ class _Steps:
             elif is_union_name(name):
                 self._change_union(have, want)
             elif name in self._unseen or not self._before.sides(name):
-                self._in_place(self._sets_after if name in self._unseen else self._sets_before, name, have, want)
+                self._in_place(self._sets_after if name in self._unseen else self._sets_before, have, want)
             elif (have.type, have.members) != (want[0].type, want[1]):
                 changed.append((name, have, want))
         if alone and len(changed) == 1 and changed[0][1].type == changed[0][2][0].type:
-            self._change_alone(*changed[0])
+            self._change_alone(*changed[0][1:])
             return set()
         for name, have, want in changed:
             self._destroyed.append(tagged(name, have.tag))
@@ -162,32 +163,46 @@ class _Steps:
         lines.extend(f"add {name} {kernel_member(kind, member)}" for member in sorted(members))
 
     def _change_sources(self, have: KernelSet, want: Content) -> None:
-        name = tagged(want[0].name, have.tag)
-        self._sets_before.extend(f"del {name} {member}" for member in sorted(have.members - want[1]))
-        self._sets_after.extend(f"add {name} {member}" for member in sorted(want[1] - have.members))
-        self._kernel_sets = self._kernel_sets.set(want[0].name, KernelSet(have.tag, have.type, want[1]))
+        gone, come = member_changes(have.members, want[1])
+        self._remove(self._sets_before, have, want, gone)
+        self._add(self._sets_after, have, want, come)
 
     def _change_union(self, have: KernelSet, want: Content) -> None:
-        name = tagged(want[0].name, have.tag)
-        self._sets_before.extend(f"add {name} {member}" for member in sorted(want[1] - have.members))
-        self._sets_last.extend(f"del {name} {member}" for member in sorted(have.members - want[1]))
-        self._kernel_sets = self._kernel_sets.set(want[0].name, KernelSet(have.tag, have.type, want[1]))
+        gone, come = member_changes(have.members, want[1])
+        self._add(self._sets_before, have, want, come)
+        self._remove(self._sets_last, have, want, gone)
 
-    def _in_place(self, lines: list[str], name: str, have: KernelSet, want: Content) -> None:
-        now = tagged(name, have.tag)
-        lines.extend(f"del {now} {kernel_member(have.type, member)}" for member in sorted(have.members - want[1]))
-        lines.extend(f"add {now} {kernel_member(have.type, member)}" for member in sorted(want[1] - have.members))
-        self._kernel_sets = self._kernel_sets.set(name, KernelSet(have.tag, have.type, want[1]))
+    def _in_place(self, lines: list[str], have: KernelSet, want: Content) -> None:
+        gone, come = member_changes(have.members, want[1])
+        self._remove(lines, have, want, gone)
+        self._add(lines, have, want, come)
 
-    def _change_alone(self, name: str, have: KernelSet, want: Content) -> None:
+    def _change_alone(self, have: KernelSet, want: Content) -> None:
         """Member by member where a packet is asked about one of them only; else all at once, by a swap (IPT-6)."""
-        if len(have.members ^ want[1]) == 1 or len(self._before.sides(name)) == 1:
-            self._in_place(self._sets_after, name, have, want)
+        spec, members = want
+        gone, come = member_changes(have.members, members)
+        if len(gone) + len(come) == 1 or len(self._before.sides(spec.name)) == 1:
+            self._remove(self._sets_after, have, want, gone)
+            self._add(self._sets_after, have, want, come)
             return
-        now, temporary = tagged(name, have.tag), tagged(name, "t")
-        self._make(self._sets_after, temporary, have.type, want[1])
+        now, temporary = tagged(spec.name, have.tag), tagged(spec.name, "t")
+        self._make(self._sets_after, temporary, have.type, members)
         self._sets_after += [f"swap {temporary} {now}", f"destroy {temporary}"]
-        self._kernel_sets = self._kernel_sets.set(name, KernelSet(have.tag, have.type, want[1]))
+        self._holds(have, want)
+
+    def _add(self, lines: list[str], have: KernelSet, want: Content, come: Iterable[str]) -> None:
+        name = tagged(want[0].name, have.tag)
+        lines.extend(f"add {name} {kernel_member(have.type, member)}" for member in sorted(come))
+        self._holds(have, want)
+
+    def _remove(self, lines: list[str], have: KernelSet, want: Content, gone: Iterable[str]) -> None:
+        name = tagged(want[0].name, have.tag)
+        lines.extend(f"del {name} {kernel_member(have.type, member)}" for member in sorted(gone))
+        self._holds(have, want)
+
+    def _holds(self, have: KernelSet, want: Content) -> None:
+        """Note that the set of the kernel has, or will have, the members wanted."""
+        self._kernel_sets = self._kernel_sets.set(want[0].name, KernelSet(have.tag, have.type, want[1]))
 
     def _rules(
         self, differ: Iterable[str], hooks: Mapping[tuple[Table, str], list[str]], tags: Map[str, str]
