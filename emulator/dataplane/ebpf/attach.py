@@ -20,6 +20,7 @@ _DIRECT_ACTION = 1
 _ENTRIES = 2  # of a hook with one filter: the kernel lists the priority, then the filter
 _ARPHRD_NONE = 0xFFFE
 _PEER_NAMESPACE = 37  # IFLA_LINK_NETNSID: where the other end of a veth is, if not here
+_WITHOUT_STATISTICS = m.number(29, 1 << 3)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 _PRIORITY_1_ALL = 1 << 16 | socket.htons(3)  # ETH_P_ALL
 _THERE_ALREADY = frozenset({errno.EEXIST})
 _GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
@@ -38,14 +39,14 @@ class Attachments:
         Raises:
             NetlinkError: the kernel refused.
         """
+        hooks = [
+            (program, hook, _filter(program, programs[program])) for program, hook in zip(names, _HOOKS, strict=True)
+        ]
         batch = Batch()
         for name, index in interfaces.items():
             batch.clsact_add(index, tolerated=_THERE_ALREADY)
-            for program, hook in zip(names, _HOOKS, strict=True):
-                options = m.number(_BPF_FD, programs[program]) + m.text(_BPF_NAME, f"muslin_{program}")
-                options += m.number(_BPF_FLAGS, _DIRECT_ACTION)
-                body = m.TRAFFIC.pack(0, index, 1, hook, _PRIORITY_1_ALL) + m.text(m.TCA_KIND, "bpf")
-                body += m.attribute(_OPTIONS, options)
+            for program, hook, what in hooks:
+                body = m.TRAFFIC.pack(0, index, 1, hook, _PRIORITY_1_ALL) + what
                 batch.add(_RTM_NEWTFILTER, m.NLM_F_CREATE, body, f"filter replace dev {name} {program}")
         if len(batch):
             self._kernel.send(batch)
@@ -105,8 +106,9 @@ class Attachments:
 
     def leading_into_pods(self) -> frozenset[int]:
         """The interfaces whose other end is in another network namespace: what they send is received there at once."""
+        veths = m.link() + m.attribute(m.IFLA_LINKINFO, m.text(m.IFLA_INFO_KIND, "veth")) + _WITHOUT_STATISTICS
         found = set()
-        for data, start, end in self._kernel.dump(m.RTM_GETLINK, m.link()):
+        for data, start, end in self._kernel.dump(m.RTM_GETLINK, veths):
             parts = dict(m.attributes(data, start + m.LINK.size, end))
             if _PEER_NAMESPACE in parts and _kind(parts) == b"veth":
                 found.add(m.LINK.unpack_from(data, start)[2])
@@ -115,6 +117,12 @@ class Attachments:
     def close(self) -> None:
         """Close the socket; what is attached stays."""
         self._kernel.close()
+
+
+def _filter(program: str, fd: int) -> bytes:
+    """What the filter that runs a program is, wherever it is put."""
+    options = m.number(_BPF_FD, fd) + m.text(_BPF_NAME, f"muslin_{program}") + m.number(_BPF_FLAGS, _DIRECT_ACTION)
+    return m.text(m.TCA_KIND, "bpf") + m.attribute(_OPTIONS, options)
 
 
 def _program_ids(answer: bytes) -> Iterator[int]:

@@ -21,7 +21,9 @@ from emulator.nfnetlink import (
 )
 from reference.packet import PORTED
 
-_WRITE, _LIST = 1 << 8, 1 << 8 | 1  # the subsystem of connection tracking, and its messages
+_WRITE, _LIST, _STATISTICS = 1 << 8, 1 << 8 | 1, 1 << 8 | 5  # the subsystem of connection tracking, and its messages
+_ENTRIES = 1  # among the statistics
+_BOTH = 0  # address families
 _ORIGINAL, _REPLY, _STATUS, _PROTOCOL_INFO, _TIMEOUT = 1, 2, 3, 4, 7
 _ADDRESSES, _PROTOCOL = 1, 2
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
@@ -63,16 +65,25 @@ class Connection(NamedTuple):
 def connections(kernel: NetfilterSocket) -> list[Connection]:
     """Every connection that is open; none where the kernel cannot list them."""
     try:
-        return [found for family in (AF_INET, AF_INET6) for found in _listed(kernel, family)]
+        return list(_listed(kernel)) if _any(kernel) else []
     except NetlinkError:
         return []
 
 
-def _listed(kernel: NetfilterSocket, family: int) -> Iterator[Connection]:
-    for body in kernel.dump(Message(_LIST, b"", family=family)):
+def _any(kernel: NetfilterSocket) -> bool:
+    """Report whether there may be connections: to list them, the kernel goes through the table of all namespaces."""
+    try:
+        found = attributes(kernel.ask(Message(_STATISTICS, b"", family=AF_INET)))
+    except NetlinkError:  # it does not tell
+        return True
+    return found.get(_ENTRIES) != bytes(4)
+
+
+def _listed(kernel: NetfilterSocket) -> Iterator[Connection]:
+    for body in kernel.dump(Message(_LIST, b"", family=_BOTH)):
         found = attributes(body)
-        original, protocol, icmp_type = _ends(found[_ORIGINAL], family)
-        reply, _, _ = _ends(found[_REPLY], family)
+        original, protocol, icmp_type = _ends(found[_ORIGINAL])
+        reply, _, _ = _ends(found[_REPLY])
         info = attributes(attributes(found.get(_PROTOCOL_INFO, b"")).get(_TCP, b""))
         if protocol == 6 and info.get(_TCP_STATE, b"\0")[0] in _CLOSED:
             continue
@@ -80,12 +91,11 @@ def _listed(kernel: NetfilterSocket, family: int) -> Iterator[Connection]:
         yield Connection(protocol, original, reply, answered, icmp_type)
 
 
-def _ends(data: bytes, family: int) -> tuple[Ends, int, int]:
+def _ends(data: bytes) -> tuple[Ends, int, int]:
     """(the ends, protocol, ICMP type) of a tuple."""
     found = attributes(data)
     addresses, about = attributes(found[_ADDRESSES]), attributes(found[_PROTOCOL])
-    source, destination = (1, 2) if family == AF_INET else (3, 4)
-    number = 4 if family == AF_INET else 6
+    source, destination, number = (1, 2, 4) if 1 in addresses else (3, 4, 6)
     protocol, ports, icmp_type = about[_NUMBER][0], (0, 0), 0
     if protocol in PORTED:
         ports = _PORT.unpack(about[_SOURCE_PORT])[0], _PORT.unpack(about[_DESTINATION_PORT])[0]

@@ -10,6 +10,7 @@ right place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 
 import msgspec
 
@@ -22,6 +23,7 @@ from reference.endpoints import Family
 from reference.program.nets import widest
 
 TABLE = "muslin_ebpf"
+_LIST = f"list table inet {TABLE}"
 _UNNAMED = ("metainfo", "rule")
 _WORDS: dict[Family, str] = {4: "ip", 6: "ip6"}
 _SETS = {
@@ -83,6 +85,9 @@ class Guard:
         self._listing: Mapping[str, object] = {}  # of the table as it was written
         self._generation = b""  # the kernel's, when the table was last seen to be as written
         self._kernel = NetfilterSocket()
+        self._open = ExitStack()
+        # Kept: before one is closed, the kernel lets go of whatever was replaced last, and that takes milliseconds.
+        self._nft = self._open.enter_context(Libnftables(json=True))
 
     def update(self, programmed: Iterable[int], nat_sources: Iterable[str], pools: Iterable[str]) -> int:
         """Make the table be so; returns how many members were written.
@@ -102,31 +107,25 @@ class Guard:
                 if some:
                     commands.append(f"{verb} element inet {TABLE} {name} {{ {', '.join(sorted(some))} }}")
                     changed += len(some)
-        if self._there and commands:
-            _run(commands)
-        elif not self._there:
-            self._write_anew(commands)
         if commands or not self._there:
-            self._generation, self._listing = self._kernel.ask(message(GET_GENERATION)), self._listed()
+            self._listing = normalise(self._run(commands) if self._there else self._write_anew(commands))
         self._there, self._sets = True, wanted
         return changed
 
-    def _write_anew(self, members: list[str]) -> None:
+    def _write_anew(self, members: list[str]) -> str:
         """Write over what there may be; where that is something else than ours, make the table anew."""
         whole = [_written_over(), *members]
-        try:
-            _run(whole)
-            if self._is_ours_alone():
-                return
-        except NftError:
-            pass
-        _run([f"add table inet {TABLE}", f"delete table inet {TABLE}", *whole])
+        with suppress(NftError):
+            text = self._run(whole)
+            if _is_ours_alone(text):
+                return text
+        return self._run([f"add table inet {TABLE}", f"delete table inet {TABLE}", *whole])
 
-    def _is_ours_alone(self) -> bool:
-        with Libnftables(json=True) as nft:
-            entries = msgspec.json.decode(nft.run(f"list table inet {TABLE}"))["nftables"]
-        found = {(kind, entry[kind]["name"]) for entry in entries for kind in entry if kind not in _UNNAMED}
-        return found == {("table", TABLE), *(("set", name) for name in _SETS), *(("chain", name) for name in _CHAINS)}
+    def _run(self, commands: Iterable[str]) -> str:
+        """As one transaction; how the table is listed then."""
+        self._nft.run("\n".join(commands) + "\n")
+        self._generation = self._kernel.ask(message(GET_GENERATION))
+        return self._nft.run(_LIST)
 
     def drift(self) -> str:
         """What is wrong with the table, in a line; "" if nothing is. Looks only when somebody changed any table."""
@@ -144,20 +143,19 @@ class Guard:
         self._there, self._sets = False, {}
 
     def close(self) -> None:
-        """Close the socket; the table stays."""
+        """Close the sockets; the table stays."""
         self._kernel.close()
+        self._open.close()
 
     def _listed(self) -> Mapping[str, object]:
-        with Libnftables(json=True) as nft:
-            try:
-                return normalise(nft.run(f"list table inet {TABLE}"))
-            except NftError:
-                return {}
+        try:
+            return normalise(self._nft.run(_LIST))
+        except NftError:
+            return {}
 
     def read_back(self) -> Mapping[str, object]:
         """The members of the address translation's sets, as the kernel has them."""
-        with Libnftables(json=True) as nft:
-            listing = nft.run(f"list table inet {TABLE}") if self._there else ""
+        listing = self._nft.run(_LIST) if self._there else ""
         found: dict[str, object] = {}
         for entry in msgspec.json.decode(listing)["nftables"] if listing else ():
             if "set" in entry and entry["set"]["name"] != "programmed":  # indices differ between equal programs
@@ -167,15 +165,15 @@ class Guard:
 
     def clean(self) -> None:
         """Remove the table: first its chains, as a packet among them would otherwise find the sets empty."""
-        with Libnftables() as nft:
-            if self._listed():
-                chains = [f"chain inet {TABLE} {name}\n" for name in _CHAINS]
-                nft.run("".join(f"flush {chain}delete {chain}" for chain in chains))
-            nft.run(f"add table inet {TABLE}\ndelete table inet {TABLE}\n")
+        if self._listed():
+            chains = [f"chain inet {TABLE} {name}\n" for name in _CHAINS]
+            self._nft.run("".join(f"flush {chain}delete {chain}" for chain in chains))
+        self._nft.run(f"add table inet {TABLE}\ndelete table inet {TABLE}\n")
         self._there, self._sets = False, {}
 
 
-def _run(commands: Iterable[str]) -> None:
-    """As one transaction."""
-    with Libnftables() as nft:
-        nft.run("\n".join(commands) + "\n")
+def _is_ours_alone(listing: str) -> bool:
+    """Report whether a table that was written over holds nothing that was there before."""
+    entries = msgspec.json.decode(listing)["nftables"]
+    found = {(kind, entry[kind]["name"]) for entry in entries for kind in entry if kind not in _UNNAMED}
+    return found == {("table", TABLE), *(("set", name) for name in _SETS), *(("chain", name) for name in _CHAINS)}
