@@ -239,7 +239,7 @@ def test_two_sets_go_over_together():
         "add cali41a 10.0.0.2/32",
         "add cali41b 10.0.0.2/32",
     ]
-    assert [line.split(" ")[0] for line in rules] == ["*filter", "-R", "-R", "COMMIT"]
+    assert [line.split(" ")[0] for line in rules] == ["*filter", "-R", "COMMIT"]
     assert "cali41a" in rules[1]
     assert set(after) == {"destroy cali40a", "destroy cali40b"} or set(after) == {"cali40a", "cali40b"}
 

@@ -95,40 +95,41 @@ def test_many_forbidden_ports_are_one_rule():
 
 
 def test_actions():
-    """Allow and pass mark and return, deny tells and drops, log tells (IPT-3); the rule that counts is named."""
+    """Allow and pass go where a mark is set, deny tells and drops, log tells (IPT-3); the rule that counts is named."""
     rules = [ProgramRule(action=a, index=n, match=Match()) for n, a in enumerate(("allow", "pass", "deny", "log"))]
     chain, egress = policy_chains(PolicyProgram(id="np:shop/web", tier="default", ingress=tuple(rules)), 4)
     nflog = "-j NFLOG --nflog-group {} --nflog-size 128 --nflog-prefix"
     assert [(rule.text, rule.ref.rule if rule.ref else None) for rule in chain.rules] == [
-        ("-j MARK --set-xmark 0x10000/0x10000", 0),
-        ("-m mark --mark 0x10000/0x10000 -j RETURN", None),
-        ("-j MARK --set-xmark 0x20000/0x20000", 1),
-        ("-m mark --mark 0x20000/0x20000 -j RETURN", None),
+        ("-g cali-allowed", 0),
+        ("-g cali-passed", 1),
         (f'{nflog.format(1)} "ingress|default|np:shop/web|2"', None),
         ("-j DROP", 2),
         (f'{nflog.format(2)} "ingress|default|np:shop/web|3"', 3),
+    ]
+    assert [(group.name, *(rule.text for rule in group.rules)) for group in chain.groups] == [
+        ("cali-allowed", "-j MARK --set-xmark 0x10000/0x10000"),
+        ("cali-passed", "-j MARK --set-xmark 0x20000/0x20000"),
     ]
     assert (chain.name, egress.name, egress.rules) == ("cali-pi-np.shop/web", "cali-po-np.shop/web", ())
 
 
 def test_the_walk():
-    """IPT-2: per tier jump while undecided, return if accepted, drop at its end unless passed; profiles; drop."""
+    """IPT-2: a tier's jumps while undecided, return if accepted, drop at its end unless passed; profiles; drop."""
     tiers = (
         TierStep(tier="a", default_action="pass", policies=("gnp:x",)),
         TierStep(tier="b", default_action="deny", policies=("np:s/y", "np:s/z")),
     )
     chain = walk_to_chain(Walk(id="w", direction="ingress", tiers=tiers, profiles=("pro:kns.s",)))
-    accepted, undecided = "-m mark --mark 0x10000/0x10000 -j RETURN", "-m mark ! --mark 0x20000/0x20000"
+    accepted, undecided = "-m mark --mark 0x10000/0x10000 -j RETURN", "-m mark --mark 0x0/0x30000"
     assert [rule.text for rule in chain.rules if "NFLOG" not in rule.text] == [
         "-j MARK --set-xmark 0x0/0x30000",
         "-j cali-pi-gnp.x",
         accepted,
         "-j MARK --set-xmark 0x0/0x20000",
         "-j cali-pi-np.s/y",
-        accepted,
         f"{undecided} -j cali-pi-np.s/z",
         accepted,
-        f"{undecided} -j DROP",
+        "-m mark ! --mark 0x20000/0x20000 -j DROP",
         "-j cali-pri-kns.s",
         accepted,
         "-j DROP",

@@ -1,12 +1,14 @@
 """From policies and walks to chains. Pure; a chain is a function of its part and the family alone.
 
-Marks carry a policy's word back to the walk: a chain that allows sets ACCEPT and returns, one that passes sets PASS
-and returns (IPT-3). All other mark bits are left as they are.
+Marks carry a policy's word back to the walk: a rule that allows goes to a chain that sets ACCEPT, one that passes to a
+chain that sets PASS, and from the end of either the packet is back where the policy was jumped to from (IPT-3). That is
+one kernel rule where "mark" and "return if marked" would be two, for the kernel to keep and for packets to pass by. All
+other mark bits are left as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -27,14 +29,15 @@ from emulator.dataplane.iptables.parts import Chain, Rule, Table
 from emulator.dataplane.nftables.chains import GROUPED_ABOVE, group
 from emulator.nflog import DENY_GROUP, LOG_GROUP
 from reference.endpoints import Family
-from reference.program.types import FlowDirection, PolicyProgram, ProgramRule, TierStep, Walk
+from reference.program.types import FlowDirection, PolicyProgram, ProgramRule, RuleAction, TierStep, Walk
 
 ACCEPT_MARK, PASS_MARK = 0x10000, 0x20000
 SNAPLEN = 128  # enough for an IPv6 header with options and the transport's
 
 ACCEPTED = f"-m mark --mark {ACCEPT_MARK:#x}/{ACCEPT_MARK:#x}"
 CLEAR = f"-j MARK --set-xmark 0x0/{ACCEPT_MARK | PASS_MARK:#x}"
-_UNDECIDED = f"-m mark ! --mark {PASS_MARK:#x}/{PASS_MARK:#x}"
+_UNDECIDED = f"-m mark --mark 0x0/{ACCEPT_MARK | PASS_MARK:#x}"
+_NOT_PASSED = f"-m mark ! --mark {PASS_MARK:#x}/{PASS_MARK:#x}"
 _RETURN_IF_ACCEPTED = Rule(f"{ACCEPTED} -j RETURN", "accepted")
 _RETURN_IF_DECIDED = Rule(f"-m mark ! --mark 0x0/{ACCEPT_MARK | PASS_MARK:#x} -j RETURN", "accepted or passed")
 
@@ -69,15 +72,18 @@ class _Of(NamedTuple):
 def _rules_chain(name: str, of: _Of, items: tuple[Item, ...]) -> Chain:
     needs = Needs(of.family)
     written: list[Rule] = []
-    blocks: list[Chain] = []
+    behind: dict[str, Chain] = {}
     for item in items:
         if isinstance(item, Block):
-            blocks.append(block := _block_chain(of, item))
+            block = _block_chain(of, item)
+            behind[block.name] = block
             for matching in conditions(item.cover.match, needs):
                 written.append(Rule(_join(matching, f"-j {block.name}"), f"{len(item.items)} more that need this"))
             written.append(_RETURN_IF_DECIDED)
             continue
         ref = RuleRef(tier=of.tier, policy=of.policy, direction=of.direction, rule=item.index, action=item.action)
+        if answer := _answer(item.action, of.table):
+            behind[answer.name] = answer
         for matching in conditions(item.match, needs):
             written.extend(_acting(matching, ref))
     return Chain(
@@ -86,7 +92,7 @@ def _rules_chain(name: str, of: _Of, items: tuple[Item, ...]) -> Chain:
         rules=tuple(written),
         lookups=frozenset(needs.lookups),
         literals=frozenset(needs.literals),
-        groups=tuple(blocks),
+        groups=tuple(behind.values()),
     )
 
 
@@ -103,9 +109,22 @@ def _acting(matching: str, ref: RuleRef) -> Iterator[Rule]:
     elif ref.action == "log":
         yield Rule(_join(matching, _nflog(LOG_GROUP, ref)), str(ref), ref)
     else:
-        mark, decided = (ACCEPT_MARK, "accepted") if ref.action == "allow" else (PASS_MARK, "passed")
-        yield Rule(_join(matching, f"-j MARK --set-xmark {mark:#x}/{mark:#x}"), str(ref), ref)
-        yield Rule(f"-m mark --mark {mark:#x}/{mark:#x} -j RETURN", decided)
+        yield Rule(_join(matching, f"-g {_ANSWERS[ref.action][0]}"), str(ref), ref)
+
+
+_ANSWERS: dict[str, tuple[str, int, str]] = {
+    "allow": ("cali-allowed", ACCEPT_MARK, "accepted"),
+    "pass": ("cali-passed", PASS_MARK, "passed"),
+}
+
+
+@lru_cache(maxsize=32)
+def _answer(action: RuleAction, table: Table) -> Chain | None:
+    """The chain that rules of an action go to; each table has its own."""
+    if action not in _ANSWERS:
+        return None
+    name, mark, words = _ANSWERS[action]
+    return Chain(name=name, table=table, rules=(Rule(f"-j MARK --set-xmark {mark:#x}/{mark:#x}", words),))
 
 
 def deny(matching: str, ref: RuleRef) -> tuple[Rule, Rule]:
@@ -153,26 +172,31 @@ def walk_to_chain(walk: Walk, table: Table = "filter") -> Chain:
 
 def _tier(tier: TierStep, steps: list[tuple[str, str]], direction: FlowDirection) -> Iterator[Rule]:
     """A tier: its policies until one decides or passes, then its default action if none passed (POL-13)."""
-    undecided = ""
-    for chain, words in steps:
-        yield Rule(_join(undecided, f"-j {chain}"), f"tier {tier.tier}: {words}")
+    yield from _until_decided(f"tier {tier.tier}: ", steps)
+    if steps:
         yield _RETURN_IF_ACCEPTED
-        undecided = _UNDECIDED
     if tier.default_action == "deny" and tier.policies:
         # FL-6: the end of a tier names the last policy of the tier as its trigger.
         ref = RuleRef(tier=tier.tier, policy=tier.policies[-1], direction=direction, rule=-1, action="deny")
-        yield from deny(undecided, ref)
+        yield from deny(_NOT_PASSED, ref)
+
+
+def _until_decided(whose: str, steps: Iterable[tuple[str, str]]) -> Iterator[Rule]:
+    """Jumps that a packet takes as long as it bears no mark; one that was decided passes by the rest of them."""
+    for number, (chain, words) in enumerate(steps):
+        yield Rule(_join(_UNDECIDED if number else "", f"-j {chain}"), f"{whose}{words}")
 
 
 @lru_cache(maxsize=4096)
 def _group(policies: tuple[str, ...], direction: FlowDirection, table: Table) -> Chain:
     """A chain that goes through some policies of a tier until one decides (POL-21's idea, whatever the selectors)."""
-    rules = []
-    for policy in policies:
-        rules.append(Rule(f"-j {policy_chain(policy, direction)}", policy))
-        rules.append(_RETURN_IF_DECIDED)
-    jumps = frozenset(policy_chain(policy, direction) for policy in policies)
-    return Chain(name=group_chain(policies, direction), table=table, rules=tuple(rules), jumps=jumps)
+    steps = [(policy_chain(policy, direction), policy) for policy in policies]
+    return Chain(
+        name=group_chain(policies, direction),
+        table=table,
+        rules=tuple(_until_decided("", steps)),
+        jumps=frozenset(name for name, _ in steps),
+    )
 
 
 def _join(matching: str, action: str) -> str:
