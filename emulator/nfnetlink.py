@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -31,8 +32,8 @@ MESSAGE_HEADER = 20  # nlmsghdr and nfgenmsg
 BUFFER = 1 << 26
 
 _HEADER = struct.Struct("=IHHII")
+_START = struct.Struct("=IHHIIBB")  # that, then family and version
 _ATTRIBUTE = struct.Struct("=HH")
-_GENERIC = struct.Struct("=BB")
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
@@ -46,7 +47,7 @@ class NetlinkError(MuslinError):
         self.index = index
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One nfnetlink message without its header: `kind` is subsystem << 8 | message type."""
 
     kind: int
@@ -71,6 +72,7 @@ def text(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode() + b"\0")
 
 
+@lru_cache(maxsize=4096)
 def u32(kind: int, value: int) -> bytes:
     """An attribute holding a 32 bit number in network order."""
     return attribute(kind, struct.pack("!I", value & 0xFFFFFFFF))
@@ -99,14 +101,10 @@ def string(data: bytes) -> str:
 
 def pack(message: Message, seq: int, extra_flags: int = 0) -> bytes:
     """The bytes of one message as sent."""
-    return (
-        _HEADER.pack(
-            MESSAGE_HEADER + len(message.body), message.kind, NLM_F_REQUEST | message.flags | extra_flags, seq, 0
-        )
-        + _GENERIC.pack(message.family, 0)
-        + message.resource.to_bytes(2, "big")
-        + message.body
-    )
+    body = message.body
+    flags = NLM_F_REQUEST | message.flags | extra_flags
+    start = _START.pack(MESSAGE_HEADER + len(body), message.kind, flags, seq, 0, message.family, 0)
+    return start + message.resource.to_bytes(2, "big") + body
 
 
 def pack_batch(messages: Sequence[Message], seq: int) -> bytes:

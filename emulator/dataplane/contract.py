@@ -18,7 +18,7 @@ from reference.program.types import FlowDirection, NodeProgram
 Guard = Literal["spoofed", "invalid", "unknown interface", "to host", "no profile matched", "encapsulated"]
 
 
-class RuleRef(msgspec.Struct, frozen=True, kw_only=True):
+class RuleRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What decided: a user's rule (FL-5 terms), the end of a tier (`rule` -1), or a fixed guard (`guard` set)."""
 
     tier: str = ""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from emulator.dataplane.libnftables import Libnftables
+from emulator.dataplane.nftables import crowds
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nftables_lab import Lab, nets, policy, ports, program, rule
@@ -38,6 +39,12 @@ def matches(dataplane):
         lab.apply(wanted)
         found[number] = "".join("." if (said := run(lab, attempt)) == "allowed" else mark(said) for attempt in attempts)
     return found
+
+
+def matches_in_crowds():
+    """The same where any set that has a member is a crowd."""
+    crowds.LARGEST = 0
+    return matches("nftables")
 
 
 def mark(said):
@@ -108,6 +115,33 @@ WANTED = [
 def test_every_kind_of_match_decides_real_packets(sandboxed, dataplane):
     """Each match lets through exactly what it says; every denial arrives as a drop that names the rule."""
     assert sandboxed(matches, dataplane) == {str(number): wanted for number, wanted in enumerate(WANTED)}
+
+
+def test_crowds_decide_real_packets_alike(sandboxed):
+    """A set that is several of the kernel's means what it meant."""
+    assert sandboxed(matches_in_crowds) == {str(number): wanted for number, wanted in enumerate(WANTED)}
+
+
+def crowds_known_again():
+    """What an agent that starts anew does with crowds it finds, and what it says when somebody flushed a part."""
+    crowds.LARGEST = 1
+    lab = Lab("nftables")
+    tiers = [("default", "deny", ["np:shop/web"])]
+    rules = [rule("allow", source_sets=("nclients",))]
+    members = ("10.0.0.1/32", "10.9.0.0/16", "fd00::1/128")
+    wanted = program(ingress=tiers, policies=[policy("np:shop/web", rules)], sets=nets("nclients", *members))
+    lab.apply(wanted)
+    lab.dataplane.forget()
+    sent = lab.dataplane.apply(wanted).operations
+    subprocess.run(["nft", "flush", "set", "inet", "muslin", "s-nclients4.16"], check=True)
+    drift = lab.dataplane.drift()
+    lab.dataplane.forget()
+    return sent, drift, lab.dataplane.apply(wanted).operations, lab.dataplane.drift()
+
+
+def test_crowds_are_known_again(sandboxed):
+    """Nothing is sent for them, and one part that lost its members is mended by itself."""
+    assert sandboxed(crowds_known_again) == [0, "set s-nclients4.16 (networks4) has other members", 1, ""]
 
 
 def walk(dataplane):

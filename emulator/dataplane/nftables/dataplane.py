@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.nftables import kernel
 from emulator.dataplane.nftables.base import FROM_DISPATCH, INPUT, dispatch_from, input_chain, static_chains
@@ -59,6 +60,7 @@ class NftablesDataplane:
         self._refs: dict[str, RuleRef] = {}
         self._remember(self._static.values())
 
+    @collector_paused()
     def apply(self, program: NodeProgram) -> Applied:
         """Make the kernel be `program`, sending only what differs (DP-1, invariant 28).
 
@@ -121,11 +123,11 @@ class NftablesDataplane:
             self._send([ResetTable()])
             operations = [operation for operation in wanted.operations if not isinstance(operation, ResetTable)]
         else:
+            self._remember(result.chains.values())
+            self._remember(result.groups.values())
             turned = (name for name in turned_among(table.sets) if result.content(name))
-            result = msgspec.structs.replace(result, turned=frozenset(turned))
+            result = msgspec.structs.replace(result, turned=frozenset(turned).difference(result.crowds))
             operations = kernel.reconcile(table, kernel.wanted_of(result))
-        self._remember(result.chains.values())
-        self._remember(result.groups.values())
         applied = self._send(operations)
         self._programmed = result
         return applied
@@ -174,7 +176,7 @@ class NftablesDataplane:
         if chain == FROM_DISPATCH and program is not None:
             return tuple(rule.ref for rule in dispatch_from(program.encapsulation).rules)
         found = self._static.get(chain) or self._programmed.chain(chain)
-        return tuple(rule.ref for rule in found.rules) if found else ()
+        return tuple(rule.ref for rule in self._programmed.as_sent(found).rules) if found else ()
 
     def read_back(self) -> Mapping[str, object]:
         """Chains, sets with their members, and rules by their comments and a hash; equal for equal programs."""

@@ -28,7 +28,12 @@ COUNTER = "counter"
 
 
 def _expression(name: str, *attributes: bytes) -> bytes:
-    return nested(1, text(1, name), nested(2, *attributes))
+    return nested(1, _named(name), nested(2, *attributes))
+
+
+@lru_cache(maxsize=64)
+def _named(name: str) -> bytes:
+    return text(1, name)
 
 
 def _value(kind: int, data: bytes) -> bytes:
@@ -75,13 +80,12 @@ def counter() -> bytes:
 
 def log(group: int, prefix: str, snaplen: int) -> bytes:
     """Hand the packet's head to NFLOG listeners at once (queue threshold 1)."""
-    return _expression(
-        "log",
-        text(2, prefix),
-        attribute(1, struct.pack("!H", group)),
-        u32(3, snaplen),
-        attribute(4, struct.pack("!H", 1)),
-    )
+    return _expression("log", text(2, prefix), _log_to(group, snaplen))
+
+
+@lru_cache(maxsize=16)
+def _log_to(group: int, snaplen: int) -> bytes:
+    return attribute(1, struct.pack("!H", group)) + u32(3, snaplen) + attribute(4, struct.pack("!H", 1))
 
 
 @lru_cache(maxsize=64)
@@ -108,14 +112,21 @@ def address_in_prefix(family: Family, source: bool, network: bytes, prefix: int,
     load = _payload(_NETWORK, _ADDRESS_AT[family, source], length)
     if prefix == length * 8:
         return load + _cmp(network, equal=within)
-    mask = (((1 << prefix) - 1) << (length * 8 - prefix)).to_bytes(length, "big")
-    return load + _bitwise(mask, bytes(length)) + _cmp(network, equal=within)
+    return load + _bitwise(_mask(prefix, length), bytes(length)) + _cmp(network, equal=within)
 
 
 @lru_cache(maxsize=16384)
 def address_in_set(family: Family, source: bool, set_name: str, within: bool) -> bytes:
     """The source or destination address is, or is not, in a set."""
     return _payload(_NETWORK, _ADDRESS_AT[family, source], ADDRESS_LENGTH[family]) + _lookup(set_name, within=within)
+
+
+@lru_cache(maxsize=4096)
+def network_in_set(family: Family, source: bool, set_name: str, prefix: int, within: bool) -> bytes:
+    """The source or destination address, cut to a prefix length, is or is not in a set."""
+    length = ADDRESS_LENGTH[family]
+    cut = b"" if prefix == length * 8 else _bitwise(_mask(prefix, length), bytes(length))
+    return _payload(_NETWORK, _ADDRESS_AT[family, source], length) + cut + _lookup(set_name, within=within)
 
 
 @lru_cache(maxsize=4096)
@@ -231,6 +242,11 @@ def masquerade() -> bytes:
 def notrack() -> bytes:
     """Keep connection tracking away from the packet; only before it has seen it."""
     return _expression("notrack")
+
+
+def _mask(prefix: int, length: int) -> bytes:
+    """The netmask of a prefix length, for addresses of so many bytes."""
+    return (((1 << prefix) - 1) << (length * 8 - prefix)).to_bytes(length, "big")
 
 
 def _host(value: int) -> bytes:

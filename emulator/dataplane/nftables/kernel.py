@@ -43,8 +43,8 @@ from emulator.dataplane.nftables.operations import (
 )
 from emulator.dataplane.nftables.parts import LAYOUTS, Chain, Hook, Rule, SetSpec, elements
 from emulator.dataplane.nftables.plan import Programmed, endpoint_members, nat_members
-from emulator.dataplane.nftables.turns import chain_now, first, spec_now, with_first_names
-from emulator.dataplane.references import no_program
+from emulator.dataplane.nftables.turns import first, with_first_names
+from emulator.dataplane.references import NOTHING, no_program
 from emulator.nfnetlink import NESTED, NetfilterSocket, NetlinkError, attributes, each_attribute, string, text
 
 _ACCEPT_POLICY = 1
@@ -89,10 +89,12 @@ def wanted_of(programmed: Programmed) -> Wanted:
     for name in {**programmed.jumps, **programmed.chains, **programmed.groups}:
         chain = programmed.chain(name)
         assert chain is not None
-        chains[name] = chain_now(chain, programmed.turned)
-    contents = [programmed.content(name) for name in {**programmed.sets, **programmed.needed}]
+        chains[name] = programmed.as_sent(chain)
     sets: dict[SetSpec, frozenset[str]] = dict.fromkeys(STATIC_SETS, frozenset())
-    sets.update((spec_now(content[0], programmed.turned), content[1]) for content in contents if content is not None)
+    for name in {**programmed.sets, **programmed.needed}:
+        content = programmed.content(name)
+        assert content is not None
+        sets.update(programmed.in_sets(name, content[1]) or dict.fromkeys(programmed.specs(name), NOTHING))
     nothing = no_program(program.node)
     for changes in (endpoint_members(nothing, program), nat_members(nothing, program)):
         sets.update({spec: after for spec, (_, after) in changes.items()})

@@ -35,7 +35,7 @@ class Needs:
 
     def set(self, base: str, kind: str, family: Family) -> str:
         """The kernel name of an IPSet of the packet's family; a set the program lacks exists and is empty."""
-        spec = SetSpec(set_name(f"{base}{family}"), cast("SetType", f"{kind}{family}"))
+        spec = _set_spec(base, kind, family)
         self.sets.add(spec)
         return spec.name
 
@@ -49,6 +49,11 @@ class Needs:
         return spec.name
 
 
+@lru_cache(maxsize=65536)
+def _set_spec(base: str, kind: str, family: Family) -> SetSpec:
+    return SetSpec(set_name(f"{base}{family}"), cast("SetType", f"{kind}{family}"))
+
+
 def conditions(match: Match, needs: Needs) -> Iterator[bytes]:
     """The conditions of each kernel rule that a Match needs; none when it can match nothing."""
     if not _speaks_of_family(match):
@@ -59,14 +64,16 @@ def conditions(match: Match, needs: Needs) -> Iterator[bytes]:
             yield from _of_family(match, family, needs)
 
 
-def _nets(match: Match) -> tuple[tuple[tuple[str, ...], bool, bool], ...]:
-    """(nets, is source, is positive) of the four lists."""
-    return (
-        (match.source_nets, True, True),
-        (match.not_source_nets, True, False),
-        (match.destination_nets, False, True),
-        (match.not_destination_nets, False, False),
-    )
+def _nets(match: Match) -> Iterator[tuple[tuple[str, ...], bool, bool]]:
+    """(nets, is source, is positive) of those of the four lists that are there."""
+    if match.source_nets:
+        yield match.source_nets, True, True
+    if match.not_source_nets:
+        yield match.not_source_nets, True, False
+    if match.destination_nets:
+        yield match.destination_nets, False, True
+    if match.not_destination_nets:
+        yield match.not_destination_nets, False, False
 
 
 def _speaks_of_family(match: Match) -> bool:
@@ -75,8 +82,10 @@ def _speaks_of_family(match: Match) -> bool:
         or match.protocol in _FAMILY_OF_ICMP
         or match.icmp is not None
         or match.not_icmp is not None
-        or any(nets for nets, _, _ in _nets(match))
-        or any(sets for sets, _, _ in (*_sets(match), *_port_sets(match)))
+        or bool(match.source_sets or match.not_source_sets or match.destination_sets or match.not_destination_sets)
+        or bool(match.source_nets or match.not_source_nets or match.destination_nets or match.not_destination_nets)
+        or bool(match.source_port_sets or match.not_source_port_sets)
+        or bool(match.destination_port_sets or match.not_destination_port_sets)
     )
 
 
@@ -85,8 +94,6 @@ def _applies(match: Match, family: Family) -> bool:
     if match.family not in (None, family) or _FAMILY_OF_ICMP.get(match.protocol or 0, family) != family:
         return False
     for nets, _, positive in _nets(match):
-        if not nets:
-            continue
         mine = merge(nets, family)
         if not mine or (not positive and mine[0].endswith("/0")):
             return False
@@ -116,10 +123,10 @@ def _of_family(match: Match, family: Family | None, needs: Needs) -> Iterator[by
     fixed = b"".join(_fixed(match, family, needs))
     options = (
         _not_icmp(match, family),
-        _ports(match, family, True, needs),
-        _ports(match, family, False, needs),
+        _ports(match.source_ports, match.source_port_sets, family, True, needs),
+        _ports(match.destination_ports, match.destination_port_sets, family, False, needs),
     )
-    for choice in product(*options):
+    for choice in product(*filter(None, options)):
         yield fixed + b"".join(choice)
 
 
@@ -128,8 +135,10 @@ def _fixed(match: Match, family: Family | None, needs: Needs) -> Iterator[bytes]
     if family is not None:
         yield e.family_is(family)
     yield from _protocol(match, family, needs)
-    for source in (True, False):
-        yield from _forbidden_ports(match, family, source, needs)
+    if match.not_source_ports or match.not_source_port_sets:
+        yield from _forbidden_ports(match.not_source_ports, match.not_source_port_sets, family, True, needs)
+    if match.not_destination_ports or match.not_destination_port_sets:
+        yield from _forbidden_ports(match.not_destination_ports, match.not_destination_port_sets, family, False, needs)
     if family is not None:
         yield from _addresses(match, family, needs)
 
@@ -155,7 +164,7 @@ def _names_ports(match: Match) -> bool:
 def _not_icmp(match: Match, family: Family | None) -> list[bytes]:
     """RULE-3: the pair is negated; where the protocol is free, a packet of another protocol is not that ICMP."""
     if match.not_icmp is None or family is None:
-        return [b""]
+        return []
     icmp_type, code = match.not_icmp
     others = [e.icmp_is(icmp_type, None, equal=False)]
     if code is not None:
@@ -163,27 +172,27 @@ def _not_icmp(match: Match, family: Family | None) -> list[bytes]:
     if match.protocol == _ICMP[family]:
         return others
     if match.protocol is not None:
-        return [b""]
+        return []
     is_icmp = e.protocol_is(_ICMP[family])
     return [e.protocol_is(_ICMP[family], equal=False), *(is_icmp + other for other in others)]
 
 
-def _ports(match: Match, family: Family | None, source: bool, needs: Needs) -> list[bytes]:
-    """RULE-5: numbers or named ports; each alternative is a rule of its own."""
-    ports = match.source_ports if source else match.destination_ports
-    sets = match.source_port_sets if source else match.destination_port_sets
+def _ports(
+    ports: Sequence[PortRange], sets: Sequence[str], family: Family | None, source: bool, needs: Needs
+) -> list[bytes]:
+    """RULE-5: numbers or named ports; each alternative is a rule of its own; none where nothing is asked."""
     options = []
     if ports:
         options.append(_in_ports(ports, source, True, needs))
     if family is not None:
         for base in sets:
             options.append(e.address_and_port_in_set(family, source, needs.set(base, "ports", family), True))
-    return options or [b""]
+    return options
 
 
-def _forbidden_ports(match: Match, family: Family | None, source: bool, needs: Needs) -> Iterator[bytes]:
-    ports = match.not_source_ports if source else match.not_destination_ports
-    sets = match.not_source_port_sets if source else match.not_destination_port_sets
+def _forbidden_ports(
+    ports: Sequence[PortRange], sets: Sequence[str], family: Family | None, source: bool, needs: Needs
+) -> Iterator[bytes]:
     if ports:
         yield _in_ports(ports, source, False, needs)
     if family is not None:
@@ -192,6 +201,8 @@ def _forbidden_ports(match: Match, family: Family | None, source: bool, needs: N
 
 
 def _in_ports(ports: Sequence[PortRange], source: bool, within: bool, needs: Needs) -> bytes:
+    if len(ports) == 1:
+        return e.port_in_range(source, ports[0].low, ports[0].high, within)
     merged = merge_ports(ports)
     if len(merged) == 1:
         return e.port_in_range(source, *merged[0], within)
@@ -201,7 +212,7 @@ def _in_ports(ports: Sequence[PortRange], source: bool, within: bool, needs: Nee
 
 def _addresses(match: Match, family: Family, needs: Needs) -> Iterator[bytes]:
     for nets, source, positive in _nets(match):
-        mine = merge(nets, family) if nets else ()
+        mine = merge(nets, family)
         if len(mine) == 1:
             _, network, prefix = net_bounds(mine[0])
             if prefix:
@@ -214,19 +225,13 @@ def _addresses(match: Match, family: Family, needs: Needs) -> Iterator[bytes]:
             yield e.address_in_set(family, source, needs.set(base, "nets", family), positive)
 
 
-def _sets(match: Match) -> tuple[tuple[tuple[str, ...], bool, bool], ...]:
-    return (
-        (match.source_sets, True, True),
-        (match.not_source_sets, True, False),
-        (match.destination_sets, False, True),
-        (match.not_destination_sets, False, False),
-    )
-
-
-def _port_sets(match: Match) -> tuple[tuple[tuple[str, ...], bool, bool], ...]:
-    return (
-        (match.source_port_sets, True, True),
-        (match.not_source_port_sets, True, False),
-        (match.destination_port_sets, False, True),
-        (match.not_destination_port_sets, False, False),
-    )
+def _sets(match: Match) -> Iterator[tuple[tuple[str, ...], bool, bool]]:
+    """(sets, is source, is positive) of those of the four lists that are there."""
+    if match.source_sets:
+        yield match.source_sets, True, True
+    if match.not_source_sets:
+        yield match.not_source_sets, True, False
+    if match.destination_sets:
+        yield match.destination_sets, False, True
+    if match.not_destination_sets:
+        yield match.not_destination_sets, False, False

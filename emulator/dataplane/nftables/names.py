@@ -31,6 +31,7 @@ def kernel_name(prefix: str, name: str) -> str:
     return f"{cleaned[: LIMIT - 17]}_{digest}"
 
 
+@lru_cache(maxsize=65536)
 def policy_chain(policy: str, direction: FlowDirection) -> str:
     """`pi-`, `po-`, `pri-` or `pro-` and the policy: "pi-np.shop/web", "pro-kns.shop" (IPT-1)."""
     kind, _, name = policy.partition(":")
@@ -69,7 +70,7 @@ def log_prefix(ref: RuleRef) -> str:
         token = f"guard|{ref.guard}|{ref.direction}"
     else:
         token = f"{ref.direction}|{ref.tier}|{ref.policy}|{ref.rule}"
-    if len(token.encode()) <= PREFIX_LIMIT:
+    if (token.isascii() and len(token) <= PREFIX_LIMIT) or len(token.encode()) <= PREFIX_LIMIT:
         return token
     digest = hashlib.sha256(token.encode()).hexdigest()[:16]
     return f"{token.encode()[: PREFIX_LIMIT - 17].decode(errors='ignore')}#{digest}"
@@ -77,4 +78,6 @@ def log_prefix(ref: RuleRef) -> str:
 
 def comment(words: str) -> str:
     """A rule comment cut to what nft allows."""
+    if words.isascii():
+        return words[:COMMENT_LIMIT]
     return words.encode()[:COMMENT_LIMIT].decode(errors="ignore")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 
 import msgspec
@@ -44,17 +45,19 @@ class AddSet(msgspec.Struct, frozen=True):
 
 
 class AddElements(msgspec.Struct, frozen=True):
-    """Put members into a set."""
+    """Put members into a set; `early`: others that are there still mean the same addresses, and more."""
 
     spec: SetSpec
     members: frozenset[str]
+    early: bool = False
 
 
 class RemoveElements(msgspec.Struct, frozen=True):
-    """Take members out of a set."""
+    """Take members out of a set; `late`: others that came mean the same addresses, and more."""
 
     spec: SetSpec
     members: frozenset[str]
+    late: bool = False
 
 
 class FlushSet(msgspec.Struct, frozen=True):
@@ -109,7 +112,12 @@ Operation = (
 
 def message(kind: int, *attributes: bytes, flags: int = 0, table: str = TABLE) -> Message:
     """A message about something in a table; every nf_tables object has the table's name as attribute 1."""
-    return Message(SUBSYS_NFTABLES << 8 | kind, text(1, table) + b"".join(attributes), flags)
+    return Message(SUBSYS_NFTABLES << 8 | kind, b"".join((_named(table), *attributes)), flags)
+
+
+@lru_cache(maxsize=16)
+def _named(table: str) -> bytes:
+    return text(1, table)
 
 
 def messages(operation: Operation) -> Iterator[Message]:
@@ -121,9 +129,9 @@ def messages(operation: Operation) -> Iterator[Message]:
             yield message(NEW_TABLE, flags=NLM_F_CREATE)
         case AddSet(spec):
             yield _new_set(spec)
-        case AddElements(spec, members):
+        case AddElements(spec, members, _):
             yield from _element_messages(NEW_ELEMENT, spec, elements(spec.type, members), NLM_F_CREATE)
-        case RemoveElements(spec, members):
+        case RemoveElements(spec, members, _):
             yield from _element_messages(DELETE_ELEMENT, spec, elements(spec.type, members, removing=True))
         case FlushSet(spec):
             yield message(DELETE_ELEMENT, text(2, spec.name))
@@ -145,7 +153,7 @@ def describe(operation: Operation) -> str:
     match operation:
         case ResetTable():
             return f"table {TABLE}"
-        case AddSet(spec) | RemoveSet(spec) | FlushSet(spec) | AddElements(spec, _) | RemoveElements(spec, _):
+        case AddSet(spec) | RemoveSet(spec) | FlushSet(spec) | AddElements(spec, _, _) | RemoveElements(spec, _, _):
             return f"set {spec.name} ({spec.type})"
         case AddChain(chain) | AddRules(chain):
             return f"chain {chain.name}"
@@ -164,15 +172,20 @@ def chain_message(chain: Chain, *, table: str = TABLE) -> Message:
 
 def rule_message(chain: str, rule: Rule, *, table: str = TABLE) -> Message:
     """Append a rule; its comment goes where the nft program looks for it."""
-    note = rule.comment.encode() + b"\0"
+    note = rule.comment.encode()
     return message(
         NEW_RULE,
-        text(2, chain),
+        _of_chain(chain),
         nested(4, rule.expressions),
-        attribute(7, bytes([_COMMENT, len(note)]) + note),
+        attribute(7, b"%c%c%b\0" % (_COMMENT, len(note) + 1, note)),
         flags=NLM_F_CREATE | NLM_F_APPEND,
         table=table,
     )
+
+
+@lru_cache(maxsize=16)  # the rules of a chain are written one after the other
+def _of_chain(chain: str) -> bytes:
+    return text(2, chain)
 
 
 def _new_set(spec: SetSpec) -> Message:

@@ -17,6 +17,7 @@ from reference.endpoints import Family
 
 SetType = Literal[
     "nets4", "nets6",  # CIDR strings
+    "networks4", "networks6",  # CIDR strings of one length
     "ports4", "ports6",  # "address,protocol,port"
     "ranges",  # "low-high" or "port"
     "protocols",  # "6"
@@ -37,6 +38,7 @@ class Layout(msgspec.Struct, frozen=True):
 _ADDRESS4, _ADDRESS6, _PROTOCOL, _SERVICE, _INTERFACE = 7, 8, 12, 13, 41
 _INTERVAL, _MAP = 0x4, 0x8
 _INTERVAL_END = u32(3, 1)
+_PADDING = (b"", bytes(3), bytes(2), bytes(1))
 
 
 def _concatenated(*types: int) -> int:
@@ -49,6 +51,8 @@ def _concatenated(*types: int) -> int:
 LAYOUTS: dict[SetType, Layout] = {
     "nets4": Layout(_ADDRESS4, 4, _INTERVAL),
     "nets6": Layout(_ADDRESS6, 16, _INTERVAL),
+    "networks4": Layout(_ADDRESS4, 4),
+    "networks6": Layout(_ADDRESS6, 16),
     "ports4": Layout(_concatenated(_ADDRESS4, _PROTOCOL, _SERVICE), 12),
     "ports6": Layout(_concatenated(_ADDRESS6, _PROTOCOL, _SERVICE), 24),
     "ranges": Layout(_SERVICE, 2, _INTERVAL),
@@ -60,14 +64,14 @@ LAYOUTS: dict[SetType, Layout] = {
 }
 
 
-class SetSpec(msgspec.Struct, frozen=True):
+class SetSpec(msgspec.Struct, frozen=True, gc=False):
     """A set of the table; its members are kept apart, for they change."""
 
     name: str
     type: SetType
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(msgspec.Struct, frozen=True, gc=False):
     """One kernel rule. `ref` is what it stands for; None for plumbing."""
 
     expressions: bytes
@@ -128,6 +132,9 @@ def elements(kind: SetType, members: Iterable[str], *, removing: bool = False) -
             if after:
                 yield _element(after, _INTERVAL_END)
         return
+    if kind in ("networks4", "networks6"):
+        yield from map(_element, sorted(address_bytes(member.partition("/")[0]) for member in members))
+        return
     for member in sorted(members):
         yield _element(_key(kind, member))
 
@@ -150,7 +157,14 @@ def address_bytes(address: str) -> bytes:
 
 
 def _element(key: bytes, rest: bytes = b"") -> bytes:
-    return nested(1, nested(1, attribute(1, key)), rest)
+    return _start(len(key), len(rest)) + key + _PADDING[len(key) & 3] + rest
+
+
+@lru_cache(maxsize=256)
+def _start(key: int, rest: int) -> bytes:
+    """All that comes before a key of so many bytes, and so many bytes after it."""
+    whole = nested(1, nested(1, attribute(1, bytes(key))), bytes(rest))
+    return whole[: len(whole) - rest - len(_PADDING[key & 3]) - key]
 
 
 @lru_cache(maxsize=4096)

@@ -41,10 +41,10 @@ def phases(operations: Sequence[Operation]) -> list[Sequence[Operation]]:
         match operation:
             case AddSet() | AddChain():
                 phase = 0
-            case AddElements(spec, _):
-                phase = 0 if spec in new_sets or (is_union_name(spec.name) and spec not in nested) else 1
-            case RemoveElements(spec, _):
-                phase = 2 if is_union_name(spec.name) and spec not in nested else 1
+            case AddElements(spec, _, early):
+                phase = 0 if early or spec in new_sets or (is_union_name(spec.name) and spec not in nested) else 1
+            case RemoveElements(spec, _, late):
+                phase = 2 if late or (is_union_name(spec.name) and spec not in nested) else 1
             case AddRules(chain):  # those of a base chain decide at once: they come with the change itself
                 phase = 0 if chain.name in new_chains and chain.hook is None else 1
             case RemoveChain() | RemoveSet():
@@ -62,5 +62,7 @@ def _nested_unions(operations: Sequence[Operation]) -> set[SetSpec]:
     return {
         spec
         for spec in gone.keys() & come.keys()
-        if is_union_name(spec.name) and not all(net.endswith(("/32", "/128")) for net in gone[spec] | come[spec])
+        if is_union_name(spec.name)
+        and spec.type in ("nets4", "nets6")
+        and not all(net.endswith(("/32", "/128")) for net in gone[spec] | come[spec])
     }

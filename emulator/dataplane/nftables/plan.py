@@ -6,9 +6,10 @@ programmed last is kept as a value beside the operations, so a refused transacti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import msgspec
+from immutables import Map
 
 from emulator.dataplane import references
 from emulator.dataplane.nftables.base import (
@@ -26,6 +27,15 @@ from emulator.dataplane.nftables.base import (
     static_chains,
 )
 from emulator.dataplane.nftables.chains import policy_chains, walk_to_chain
+from emulator.dataplane.nftables.crowds import (
+    Crowd,
+    chain_in_parts,
+    crowd_of,
+    is_crowd,
+    part,
+    parts,
+    replaced,
+)
 from emulator.dataplane.nftables.hosts import host_chains
 from emulator.dataplane.nftables.names import is_programs, policy_chain, set_name, walk_chain, walk_chain_by_id
 from emulator.dataplane.nftables.operations import (
@@ -42,21 +52,45 @@ from emulator.dataplane.nftables.operations import (
 )
 from emulator.dataplane.nftables.parts import Chain, SetSpec, SetType
 from emulator.dataplane.nftables.turns import chain_now, may_turn, spec_now
-from emulator.dataplane.references import DIRECTIONS, NOTHING, Draft, differing, no_program
+from emulator.dataplane.references import DIRECTIONS, NOTHING, Draft, differing, member_changes, no_program
 from reference.program.types import EndpointProgram, IPSet, NodeProgram
 
+Changes = tuple[frozenset[str], frozenset[str]]  # members that went, members that came
 Phases = tuple[list[Operation], list[Operation], list[Operation]]  # additions, changes, removals
 
 
 class Programmed(references.Programmed[Chain, SetSpec], frozen=True):
-    """What a transaction left in the kernel; chains and sets are as if no set had ever turned (`turns`)."""
+    """What a transaction left in the kernel; chains and sets are as if no set had ever turned or become a crowd."""
 
-    turned: frozenset[str] = frozenset()  # the sets that go by their second name
+    turned: frozenset[str] = frozenset()  # the sets that go by their second name (`turns`)
+    crowds: Map[str, Crowd] = Map()  # those that are several of the kernel's (`crowds`)
 
     def chain(self, name: str) -> Chain | None:
         """A chain of the kernel; None if there is none of this name."""
         found = self.chains.get(name) or self.groups.get(name)
         return found or (Chain(name=name) if name in self.jumps else None)
+
+    def as_sent(self, chain: Chain) -> Chain:
+        """A chain whose rules read sets as they are in the kernel."""
+        return chain_in_parts(chain_now(chain, self.turned), self.crowds)
+
+    def specs(self, name: str) -> tuple[SetSpec, ...]:
+        """The kernel's sets for one of the program or of rules."""
+        content = self.content(name)
+        if content is None:
+            return ()
+        crowd = self.crowds.get(name)
+        return tuple(part(content[0], length) for length in crowd.lengths) if crowd else (self._by_one(content[0]),)
+
+    def in_sets(self, name: str, members: frozenset[str]) -> dict[SetSpec, frozenset[str]]:
+        """Some members of a set by the kernel's sets they belong in."""
+        content = self.content(name)
+        if content is None or not members:
+            return {}
+        return parts(content[0], members) if name in self.crowds else {self._by_one(content[0]): members}
+
+    def _by_one(self, spec: SetSpec) -> SetSpec:
+        return spec_now(spec, self.turned)
 
 
 EMPTY = Programmed()
@@ -83,9 +117,12 @@ def plan(before: Programmed, program: NodeProgram) -> Plan:
     sets = sorted(draft.touched_sets, key=is_programs)
     fixed = list(_settings_operations(old, program))
     turning = _turning(before, after, sets) if fixed or _rewrites_any(before, after, draft.touched_chains) else set()
-    after = msgspec.structs.replace(after, turned=(before.turned ^ turning).difference(_gone(after, sets)))
-    chains = dict.fromkeys([*draft.touched_chains, *_readers(after, turning)])
-    set_additions, set_changes, set_removals = _set_operations(before, after, sets, turning)
+    changes = {name: _member_changes(before, after, name) for name in sets}
+    crowds = _crowds(before, after, changes)
+    turned = (before.turned ^ turning).difference(_gone(after, sets), crowds)
+    after = msgspec.structs.replace(after, turned=turned, crowds=crowds)
+    chains = dict.fromkeys([*draft.touched_chains, *_readers(after, turning | _regrouped(before, after, sets))])
+    set_additions, set_changes, set_removals = _set_operations(before, after, changes, turning)
     additions, rewrites, removals = _chain_operations(before, after, chains)
     operations = [
         *(_first_time() if before.program is None else ()),
@@ -103,9 +140,15 @@ def plan(before: Programmed, program: NodeProgram) -> Plan:
 
 
 def _rewrites_any(before: Programmed, after: Programmed, chains: Iterable[str]) -> bool:
-    """Report whether rules change where packets may be."""
-    pairs = ((before.chain(name), after.chain(name)) for name in chains)
-    return any(old is not None and new is not None and old.rules != new.rules for old, new in pairs)
+    """Report whether rules change where packets may be: in chains that stay, and in base chains that come or go."""
+    for name in chains:
+        old, new = before.chain(name), after.chain(name)
+        if old is not None and new is not None:
+            if old.rules != new.rules:
+                return True
+        elif any(chain is not None and chain.hook is not None for chain in (old, new)):
+            return True
+    return False
 
 
 def _turning(before: Programmed, after: Programmed, names: Iterable[str]) -> set[str]:
@@ -113,13 +156,43 @@ def _turning(before: Programmed, after: Programmed, names: Iterable[str]) -> set
     found = set()
     for name in names:
         old, new = before.content(name), after.content(name)
-        if old and new and old[1] != new[1] and (name, "") in before.reads and may_turn(name, new[1]):
+        if name in before.crowds or not old or not new:
+            continue
+        if old[1] != new[1] and (name, "") in before.reads and may_turn(name, new[1]):
             found.add(name)
     return found
 
 
 def _gone(after: Programmed, names: Iterable[str]) -> Iterator[str]:
     return (name for name in names if after.content(name) is None)
+
+
+def _member_changes(before: Programmed, after: Programmed, name: str) -> Changes:
+    old, new = before.content(name), after.content(name)
+    return member_changes(old[1] if old else NOTHING, new[1] if new else NOTHING)
+
+
+def _crowds(before: Programmed, after: Programmed, changes: Mapping[str, Changes]) -> Map[str, Crowd]:
+    """The crowds there are after these sets changed."""
+    crowds = before.crowds
+    for name, (gone, come) in changes.items():
+        content = after.content(name)
+        if content is not None and is_crowd(*content):
+            known = crowds.get(name)
+            crowds = crowds.set(name, known.changed(gone, come) if known else crowd_of(content[1]))
+        elif name in crowds:
+            crowds = crowds.delete(name)
+    return crowds
+
+
+def _regrouped(before: Programmed, after: Programmed, names: Iterable[str]) -> set[str]:
+    """Sets that are other sets of the kernel than before, if they are there before and after."""
+    return {name for name in names if name in after.sets and _lengths(before, name) != _lengths(after, name)}
+
+
+def _lengths(programmed: Programmed, name: str) -> tuple[int, ...]:
+    crowd = programmed.crowds.get(name)
+    return crowd.lengths if crowd else ()
 
 
 def _readers(after: Programmed, turning: set[str]) -> Iterator[str]:
@@ -166,21 +239,34 @@ def _guards(program: NodeProgram) -> tuple[object, ...]:
     return program.host_endpoints, program.failsafes, program.open_ports
 
 
-def _set_operations(before: Programmed, after: Programmed, touched: Iterable[str], turning: set[str]) -> Phases:
+def _set_operations(before: Programmed, after: Programmed, changes: Mapping[str, Changes], turning: set[str]) -> Phases:
     additions: list[Operation] = []
-    changes: list[Operation] = []
+    moves: list[Operation] = []
     removals: list[Operation] = []
-    for name in touched:
-        old, new = before.content(name), after.content(name)
-        if old is not None and (new is None or name in turning):
-            removals.append(RemoveSet(spec_now(old[0], before.turned)))
-            old = None
-        if new is not None:
-            spec = spec_now(new[0], after.turned)
-            if old is None:
-                additions.append(AddSet(spec))
-            changes.extend(_element_operations({spec: (old[1] if old else NOTHING, new[1])}))
-    return additions, changes, removals
+    for name, (gone, come) in changes.items():
+        had, has = before.specs(name), after.specs(name)
+        additions.extend(AddSet(spec) for spec in has if spec not in had)
+        removals.extend(RemoveSet(spec) for spec in had if spec not in has)
+        content = after.content(name)
+        if content is not None and (name in turning or (name in before.crowds) != (name in after.crowds)):
+            gone, come = NOTHING, content[1]  # filled anew
+        moves.extend(_moves(after, name, gone, come, had))
+    return additions, moves, removals
+
+
+def _moves(
+    after: Programmed, name: str, gone: frozenset[str], come: frozenset[str], had: Container[SetSpec]
+) -> Iterator[Operation]:
+    """Members out of sets that were there and stay, and in; removals first: the kernel refuses what is still there."""
+    late, early = replaced(gone, come) if name in after.crowds else (NOTHING, NOTHING)
+    stay = [spec for spec in after.specs(name) if spec in had]
+    for members, is_late in ((gone - late, False), (late, True)):
+        for spec, some in after.in_sets(name, members).items():
+            if spec in stay:
+                yield RemoveElements(spec, some, is_late)
+    for members, is_early in ((come - early, False), (early, True)):
+        for spec, some in after.in_sets(name, members).items():
+            yield AddElements(spec, some, is_early)
 
 
 def _chain_operations(before: Programmed, after: Programmed, touched: Iterable[str]) -> Phases:
@@ -195,10 +281,10 @@ def _chain_operations(before: Programmed, after: Programmed, touched: Iterable[s
                 flushes.append(FlushChain(name))
                 removals.append(RemoveChain(name))
             continue
-        new = chain_now(new, after.turned)
+        new = after.as_sent(new)
         if old is None:
             additions.append(AddChain(new))
-        old_rules = chain_now(old, before.turned).rules if old else ()
+        old_rules = before.as_sent(old).rules if old else ()
         if old_rules != new.rules:
             if old_rules:
                 rewrites.append(FlushChain(name))
@@ -220,11 +306,10 @@ def _spec(ip_set: IPSet) -> SetSpec:
 def _element_operations(changes: Mapping[SetSpec, tuple[frozenset[str], frozenset[str]]]) -> Iterator[Operation]:
     """Removals before additions: the kernel refuses a key that is still there."""
     for spec, (old, new) in changes.items():
-        if old is new:
-            continue
-        if gone := old - new:
+        gone, come = member_changes(old, new)
+        if gone:
             yield RemoveElements(spec, gone)
-        if come := new - old:
+        if come:
             yield AddElements(spec, come)
 
 

@@ -42,6 +42,8 @@ def spec_now(spec: SetSpec, turned: Set[str]) -> SetSpec:
 
 def chain_now(chain: Chain, turned: Set[str]) -> Chain:
     """A chain whose rules read sets by the names they have now."""
+    if not turned:
+        return chain
     read = [spec.name for spec in chain.sets if spec.name in turned]
     if not read:
         return chain
