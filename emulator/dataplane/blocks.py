@@ -1,7 +1,8 @@
 """Long lists of rules in blocks, each behind a condition without which none of its rules can match. Pure.
 
 A packet then passes by a block at the price of one rule: of a thousand rules that differ by port or by address it meets
-a few dozen. Every rule stays what it is, in its place and once, so order, counters and reports are those of the list.
+a few dozen. Every rule stays what it is and is there once, and the first to match a packet stays the first
+(`gathering`): counters and reports are those of the list.
 
 The condition is a `Match` like any rule's. It may be wider than the rules behind it, never narrower. Where rules differ
 by sets of addresses it asks for a *union*, a set that holds the members of others: `unions.py` keeps those.
@@ -18,6 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
+from emulator.dataplane.gathering import gathered
 from reference.endpoints import Family
 from reference.program.types import Match, PortRange, ProgramRule
 
@@ -95,7 +97,7 @@ def in_blocks(rules: tuple[ProgramRule, ...]) -> tuple[Item, ...]:
     """The rules; those of a long list in blocks, and blocks of blocks, wherever something tells them apart."""
     if len(rules) <= LONG:
         return rules
-    items: tuple[Item, ...] = rules
+    items: tuple[Item, ...] = tuple(gathered(rules))
     while len(items) > SIZE:
         pieces = [items[start : start + SIZE] for start in range(0, len(items), SIZE)]
         shorter = tuple(chain.from_iterable(map(_block, pieces)))
@@ -124,7 +126,9 @@ def _block(items: tuple[Item, ...]) -> tuple[Item, ...]:
         return items
     united = {name: reduce(or_, (getattr(cover, name) for cover in covers)) for name in telling}
     common = Cover(
-        family=_shared([cover.family for cover in covers]), protocol=_shared([cover.protocol for cover in covers])
+        family=_shared([cover.family for cover in covers]),
+        protocol=_shared([cover.protocol for cover in covers]),
+        ports=_shared([cover.ports for cover in covers]),
     )
     return (Block(msgspec.structs.replace(common, **united), items),)
 

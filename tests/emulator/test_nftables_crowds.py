@@ -1,4 +1,4 @@
-"""Very large sets are several of the kernel's: the same members, the same answers, on the way between two of them too."""
+"""Very large sets are several of the kernel's: the same members, the same answers, and on the way between them too."""
 
 import sys
 from pathlib import Path
