@@ -11,9 +11,9 @@ by sets of addresses it asks for a *union*, a set that holds the members of othe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, reduce
-from itertools import chain
+from itertools import chain, groupby
 from operator import or_
 from typing import TypeVar
 
@@ -99,8 +99,7 @@ def in_blocks(rules: tuple[ProgramRule, ...]) -> tuple[Item, ...]:
         return rules
     items: tuple[Item, ...] = tuple(gathered(rules))
     while len(items) > SIZE:
-        pieces = [items[start : start + SIZE] for start in range(0, len(items), SIZE)]
-        shorter = tuple(chain.from_iterable(map(_block, pieces)))
+        shorter = tuple(chain.from_iterable(map(_block, _pieces(items))))
         if len(shorter) == len(items):
             break
         items = shorter
@@ -114,6 +113,28 @@ def unions_of(items: Iterable[Item]) -> frozenset[Union]:
         if isinstance(item, Block):
             found.update(item.cover.unions, unions_of(item.items))
     return frozenset(found)
+
+
+def _pieces(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
+    """Items that become a block: so many, and many for the same ports by themselves."""
+    others: list[Item] = []
+    for _, stretch in groupby(items, key=_ports):
+        same = tuple(stretch)
+        if len(same) < SIZE:
+            others.extend(same)
+        else:
+            yield from _cut(others)
+            yield from _cut(same)
+            others = []
+    yield from _cut(others)
+
+
+def _cut(items: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
+    return (tuple(items[start : start + SIZE]) for start in range(0, len(items), SIZE))
+
+
+def _ports(item: Item) -> object:
+    return item.cover.ports if isinstance(item, Block) else (item.match.protocol, item.match.destination_ports)
 
 
 def _block(items: tuple[Item, ...]) -> tuple[Item, ...]:
