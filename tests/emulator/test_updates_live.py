@@ -88,7 +88,10 @@ def one_by_one(dataplane, wanted):
 WAYS = {way.__name__: way for way in (by_apply, in_crowds, by_deleting_first, by_emptying_first, one_by_one)}
 
 
-@pytest.mark.parametrize("seed", range(SEED, SEED + -(-UPDATES // AT_ONCE)))
+SEEDS = range(SEED, SEED + -(-UPDATES // AT_ONCE))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_no_hole_and_no_hiccup(sandboxed, dataplane, seed):
     """At 5,000 probes a second and more, every probe has the verdict that both sides of each update give it."""
     count = min(UPDATES, AT_ONCE)
@@ -98,9 +101,10 @@ def test_no_hole_and_no_hiccup(sandboxed, dataplane, seed):
     assert (found["holes"], found["hiccups"], found["stream"], found["overrun"]) == ({}, {}, [0, 0], 0), found
 
 
-def test_no_hole_and_no_hiccup_in_crowds(sandboxed):
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_hole_and_no_hiccup_in_crowds(sandboxed, seed):
     """The same where nftables makes several sets of each, and members go from one to another of them."""
-    found = sandboxed(under_traffic, "nftables", "in_crowds", min(UPDATES, AT_ONCE))
+    found = sandboxed(under_traffic, "nftables", "in_crowds", min(UPDATES, AT_ONCE), seed)
     assert found["rate"] >= 5000, found
     assert (found["holes"], found["hiccups"], found["stream"], found["overrun"]) == ({}, {}, [0, 0], 0), found
 
