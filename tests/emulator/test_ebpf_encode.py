@@ -17,24 +17,34 @@ from nftables_lab import policy, program, rule
 
 from emulator.dataplane.ebpf import dataplane as ebpf
 from emulator.dataplane.ebpf import hosts, layout
-from emulator.dataplane.ebpf.encode import Numbering, policy_code, walk_code, words
+from emulator.dataplane.ebpf.encode import Draft, Numbering, packed, words
 from emulator.dataplane.ebpf.pool import Pool
 from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
 from reference.program.types import Failsafe, Failsafes, HostEndpointProgram, Match, TierStep, Walk
 
 SETS = {"n1": 1, "n2": 2, "pweb": 3}
-NUMBERS = Numbering(
-    set=SETS.__getitem__, nets=lambda nets: 9, policy=lambda id_, direction: 7, reference=lambda ref: 16
-)
+NUMBERS = Numbering(set=lambda name: SETS.get(name, 9), policy=lambda key: 7, reference=lambda of: 16)
 TCP = {"protocol": 6}
+
+
+def written(write):
+    """The instructions that are written, in their order."""
+    draft = Draft(NUMBERS)
+    write(draft)
+    return draft.words[::-1]
+
+
+def code_of(policy, **more):
+    """Those of a policy."""
+    return written(lambda draft: draft.policy(policy, "ingress", **more))
 
 
 def listed(code):
     """Each instruction in a word or three: what, where it goes, of what."""
     said = []
-    for one in code.instructions:
-        what, when_true, of_destination, skip, argument = words(one)
+    for one in code:
+        what, when_true, of_destination, skip, argument = words(packed([one]))
         side = " of destination" if of_destination else ""
         way = f" {'+' if when_true else '-'}{skip}" if skip else ""
         said.append(f"{what}{side} {argument:x}{way}")
@@ -71,7 +81,7 @@ MATCHES = [
 @pytest.mark.parametrize(("match", "wanted"), MATCHES, ids=lambda value: "" if isinstance(value, list) else str(value))
 def test_a_rule_is_its_tests_and_its_action(match, wanted):
     """A test that fails goes behind the action; alternatives meet before what follows them (RULE-1, RULE-5)."""
-    code = policy_code(policy("np:a/b", [rule("allow", 0, **match)]), "ingress", NUMBERS)
+    code = code_of(policy("np:a/b", [rule("allow", 0, **match)]))
     assert listed(code) == [*wanted, "end 0"]
 
 
@@ -80,12 +90,8 @@ def test_every_field_of_a_match_is_asked():
     values = {"family": 4, "protocol": 6, "not_protocol": 6, "icmp": (1, 1), "not_icmp": (1, 1)}
     for name in Match.__struct_fields__:  # each by itself: a protocol may be asked for together with ports
         default = ("10.0.0.0/8",) if name.endswith("nets") else (80,) if name.endswith("_ports") else ("n1",)
-        code = policy_code(
-            policy("np:a/b", [rule("allow", 0, **{name: values.get(name, default)})]), "ingress", NUMBERS
-        )
-        assert len(code.instructions) > len(listed(policy_code(policy("p", [rule("allow", 0)]), "ingress", NUMBERS))), (
-            name
-        )
+        code = code_of(policy("np:a/b", [rule("allow", 0, **{name: values.get(name, default)})]))
+        assert len(code) > len(code_of(policy("p", [rule("allow", 0)]))), name
 
 
 def test_a_walk_goes_on_behind_the_tier_that_passes():
@@ -94,7 +100,8 @@ def test_a_walk_goes_on_behind_the_tier_that_passes():
         TierStep(tier="a", default_action="deny", policies=("gnp:1", "gnp:2")),
         TierStep(tier="b", default_action="pass", policies=("gnp:3",)),
     )
-    code = walk_code(Walk(id="w", direction="ingress", tiers=tiers, profiles=("pro:x",)), NUMBERS)
+    walk = Walk(id="w", direction="ingress", tiers=tiers, profiles=("pro:x",))
+    code = written(lambda draft: draft.walk(walk))
     assert listed(code) == ["policy 7 -3", "policy 7 -2", "deny 10", "policy 7 -1", "policy 7 -1", "deny 5"]
 
 
@@ -102,7 +109,7 @@ def test_a_rule_too_long_to_skip_is_refused():
     """What the instructions cannot say is refused by name, not cut short."""
     many = rule("allow", 0, destination_ports=tuple((n, n) for n in range(65536)))
     with pytest.raises(EnvironmentLacksError, match="more than 65535 parts"):
-        policy_code(policy("np:a/b", [many]), "ingress", NUMBERS)
+        code_of(policy("np:a/b", [many]))
 
 
 def test_parts_this_dataplane_does_not_know_are_refused(monkeypatch):
@@ -129,7 +136,7 @@ def test_failsafe_ports_are_left_alone_by_peer_and_way():
     ssh_answers = ["family 4 -4", "TCP ports 160016 -3", "address of destination 9 -2", "allow 10"]
     dns_answers = ["UDP ports 350035 -2", "allow 10"]
     listed_ports = {
-        p.id.removeprefix(hosts.SAFE_PREFIX): listed(hosts.safe_code(p, NUMBERS)) for p in hosts.safe_ports(guarded)
+        p.id.removeprefix(hosts.SAFE_PREFIX): listed(code_of(p, of_walk=False)) for p in hosts.safe_ports(guarded)
     }
     assert listed_ports == {
         "in": [*ssh, "go on 0"],

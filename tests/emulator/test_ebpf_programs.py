@@ -334,10 +334,10 @@ def increments():
     sent = [node.apply(each).operations for each in (open_, open_, open_)]
     sent.append(node.apply(closed).operations)
     node.apply(closed)
-    free = node.tables.code.pool.free
+    free = node.tables.code.free
     for each in (*(open_, closed) * 20, closed):
         node.apply(each)
-    return [sent, node.tables.code.pool.free - free]
+    return [sent, node.tables.code.free - free]
 
 
 def test_increments(sandboxed):

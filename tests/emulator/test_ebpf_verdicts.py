@@ -135,11 +135,7 @@ def counters(long_walk):
     node.apply(program(ingress=tiers, policies=policies))
     for _ in range(1000):
         into(node, tcp(dice.randrange(8), dice.randrange(78, 90)))
-    found = {
-        str(action.reference): node.tables.code.count(block.start + action.offset)
-        for block in node.tables.blocks()
-        for action in block.actions
-    }
+    found = {str(ref): (count.packets, count.bytes) for ref, count in node.tables.rule_counts().items()}
     found |= {str(ref): (packets, size) for ref, packets, size in node.tables.guard_counts()}
     places = remembered(node)
     node.close()

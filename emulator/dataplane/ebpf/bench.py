@@ -16,7 +16,7 @@ from emulator.dataplane.contract import Applied
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.frames import frame
-from emulator.dataplane.ebpf.generations import Numbers
+from emulator.dataplane.ebpf.generations import References
 from emulator.dataplane.ebpf.layout import Event
 from emulator.dataplane.ebpf.libbpf import Object, Ring, TestRun
 from emulator.dataplane.ebpf.tables import Tables
@@ -69,7 +69,7 @@ class Bench:
         Raises:
             EnvironmentLacksError: the programs are not compiled, or may not be loaded.
         """
-        self.references = Numbers(layout.FIRST_REFERENCE, 1 << 32)
+        self.references = References()
         self.object = Object(compiled(), sizes or _SIZES)
         self.tables = Tables(self.object, self.references)
         self._unions = Unions()
@@ -111,7 +111,7 @@ class Bench:
     def _words(self, event: Event) -> str:
         if event.reference in layout.GUARDS:
             return str(layout.guard_reference(event.reference, event.direction))
-        return str(self.references.name(event.reference))
+        return str(self.references.rule(event.reference))
 
     def forget_flows(self, *, fragments: bool = True) -> None:
         """As if nothing had ever passed; `fragments` is false where none has."""

@@ -3,136 +3,166 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+from immutables import Map
 
 from emulator.dataplane.ebpf import layout
-from emulator.dataplane.ebpf.encode import Code, Numbering, policy_code, walk_code
-from emulator.dataplane.ebpf.generations import Block, FullError, Generation, Numbers
-from emulator.dataplane.ebpf.hosts import SAFE_PREFIX, safe_code, safe_ports
+from emulator.dataplane.ebpf.encode import NOTHING, Draft, Numbering, decisions, in_direction, packed, rules_of
+from emulator.dataplane.ebpf.generations import Block, FullError, Generation, Numbers, Part, References
+from emulator.dataplane.ebpf.hosts import SAFE_PREFIX, safe_ports
 from emulator.dataplane.ebpf.kept import KeptArray, KeptNumbers
 from emulator.dataplane.ebpf.pool import Pool
 from emulator.dataplane.ebpf.sets import Sets
-from reference.program.types import FlowDirection, NodeProgram, PolicyProgram, Walk
+from emulator.dataplane.references import differing
+from reference.program.types import NodeProgram, PolicyProgram, Walk
 
 _SIZE = layout.INSTRUCTION.size
-Name = TypeVar("Name")
-Part = TypeVar("Part", PolicyProgram, Walk)
-Encoder = Callable[[Part, Numbering], Code]
 
 
 class Blocks:
-    """The code of both generations. `at` is the number of the idle one, the other decides."""
+    """The code of both generations. `at` is the number of the idle one, the other decides.
+
+    At place 0 is the code of a policy without rules: whatever has no place of its own begins there.
+    """
 
     def __init__(
         self, code: KeptArray, starts: KeptNumbers, counts: mmap.mmap, sizes: Mapping[str, int], sets: Sets,
-        references: Numbers,
+        references: References,
     ) -> None:  # fmt: skip
         self._code = code
         self._starts = starts  # by policy number and generation: where its code begins
         self._counts = counts
         self._sets = sets
-        self._references = references
         self._policies = Numbers(0, sizes["policies"] // 2)
-        self.pool = Pool(sizes["code"])
+        self._numbering = Numbering(set=sets.base, policy=self._policies.of, reference=references.of)
+        self._pool = Pool(sizes["code"])
+        self._draft = Draft(self._numbering)
+        self._new: list[Block] = []
+        self._place([Block((), length=len(NOTHING))], NOTHING)
 
     def bring(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
         """Make the code of the idle generation be a program's.
 
         Raises:
             FullError: there is no room.
+            EnvironmentLacksError: something cannot be expressed.
         """
-        self._bring_policies(idle, other, program, at)
+        self._draft, self._new = Draft(self._numbering), []
+        moved = self._bring_policies(idle, other, program, at)
         self._bring_walks(idle, other, program, at)
         if program.host_endpoints or idle.safes:
             self._bring_safes(idle, other, program, at)
+        if self._new:
+            self._place(self._new, self._draft.words)
+        self._starts.put_all({number * 2 + at: block.start if block else 0 for number, block in moved.items()})
 
-    def _bring_policies(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
-        before = idle.program.policies if idle.program else None
-        if before is program.policies:
-            return
-        for id_ in before or ():
-            if id_ not in program.policies:
-                for direction in layout.DIRECTIONS:
-                    self._release(idle.policies.pop((id_, direction)), at)
-        for id_, policy in program.policies.items():
-            if before is not None and before.get(id_) is policy:
-                continue
+    def _bring_policies(
+        self, idle: Generation, other: Generation, program: NodeProgram, at: int
+    ) -> dict[int, Block | None]:
+        """What now is the code of which policy, by its number; None where it has no rules."""
+        moved: dict[int, Block | None] = {}
+        before: Mapping[str, PolicyProgram] = idle.program.policies if idle.program else Map()
+        for id_, _, policy in differing(before, program.policies):
             for direction in layout.DIRECTIONS:
-                key = (id_, direction)
-                self._exchange(idle.policies, other.policies, key, policy, self._policy(direction), at)
-                self._starts[self._policies.of(key) * 2 + at] = idle.policies[key].start
+                name = in_direction(id_, direction)
+                if policy is not None and (rules := rules_of(policy, direction)):
+                    write = partial(self._draft.policy, policy, direction)
+                    block = self._exchange(idle.policies, other.policies, name, rules, write, at, policy.tier)
+                    moved[self._policies.of(name)] = block
+                elif name in idle.policies:
+                    self._release(idle.policies.pop(name), at)
+                    moved[self._policies.of(name)] = None
+        return moved
 
     def _bring_walks(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
-        if idle.program and idle.program.walks is program.walks:
-            return
-        for id_ in [id_ for id_ in idle.walks if id_ not in program.walks]:
-            self._release(idle.walks.pop(id_), at)
-        for id_, walk in program.walks.items():
-            self._exchange(idle.walks, other.walks, id_, walk, walk_code, at)
+        before: Mapping[str, Walk] = idle.program.walks if idle.program else Map()
+        for id_, _, walk in differing(before, program.walks):
+            if walk is None:
+                self._release(idle.walks.pop(id_), at)
+            else:
+                self._exchange(idle.walks, other.walks, id_, walk, partial(self._draft.walk, walk), at)
 
     def _bring_safes(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
         wanted = {ports.id.removeprefix(SAFE_PREFIX): ports for ports in safe_ports(program)}
         for id_ in [id_ for id_ in idle.safes if id_ not in wanted]:
             self._release(idle.safes.pop(id_), at)
         for id_, ports in wanted.items():
-            self._exchange(idle.safes, other.safes, id_, ports, safe_code, at)
-
-    @staticmethod
-    def _policy(direction: FlowDirection) -> Callable[[PolicyProgram, Numbering], Code]:
-        return lambda policy, numbers: policy_code(policy, direction, numbers)
+            write = partial(self._draft.policy, ports, "ingress", of_walk=False)
+            self._exchange(idle.safes, other.safes, id_, ports.ingress, write, at)
 
     def _exchange(
-        self, idle: dict[Name, Block], other: Mapping[Name, Block], name: Name, part: Part, code: Encoder[Part], at: int
-    ) -> None:
+        self, idle: dict[str, Block], other: Mapping[str, Block], name: str, part: Part, write: Callable[[], None],
+        at: int, tier: str = "",
+    ) -> Block:  # fmt: skip
         """Let what has this name be this part: the block it is, the one that decides, or a new one."""
         mine, theirs = idle.get(name), other.get(name)
-        if mine is not None and mine.part == part:
-            return
-        block = theirs if theirs is not None and theirs.part == part else self._place(part, code)
+        if mine is not None and mine.tier == tier and mine.part == part:
+            return mine
+        if theirs is not None and theirs.tier == tier and theirs.part == part:
+            block = theirs
+        else:
+            block = self._made(part, write, tier)
         block.users |= 1 << at
         if mine is not None:
             self._release(mine, at)
         idle[name] = block
+        return block
 
-    def _place(self, part: Part, encode: Encoder[Part]) -> Block:
-        literals: list[tuple[str, ...]] = []
-        code = encode(part, self._numbering(literals))
-        length = len(code.instructions)
-        start = self.pool.take(length)
-        if start is None:
-            raise FullError
-        self._code.write(start * _SIZE, b"".join(code.instructions))
-        for action in code.actions:
-            place = (start + action.offset) * layout.COUNT.size
-            self._counts[place : place + layout.COUNT.size] = bytes(layout.COUNT.size)
-        for nets in literals:
+    def _made(self, part: Part, write: Callable[[], None], tier: str) -> Block:
+        """A block that waits for its place: all new code is put there at once."""
+        draft = self._draft
+        behind = len(draft.words)
+        write()
+        block = Block(part, tier, tuple(draft.nets), len(draft.words) - behind)
+        draft.nets.clear()
+        self._new.append(block)
+        for nets in block.nets:
             self._sets.take_literal(nets)
-        return Block(part, start, length, code.actions, tuple(literals))
+        return block
 
-    def _numbering(self, literals: list[tuple[str, ...]]) -> Numbering:
-        """Numbers for one block; the lists of nets it names are noted."""
+    def _place(self, blocks: Sequence[Block], words: Sequence[int]) -> None:
+        """Write code, the last block and instruction of which come first: in one piece, or each block by itself."""
+        start = self._pool.take(len(words))
+        if start is None:
+            self._place_each(blocks, words)
+            return
+        end = start + len(words)
+        counts = slice(start * layout.COUNT.size, end * layout.COUNT.size)
+        for block in blocks:
+            end -= block.length
+            block.start = end
+        self._code.write(start * _SIZE, packed(reversed(words)), operations=len(blocks))
+        self._counts[counts] = bytes(counts.stop - counts.start)
 
-        def number(nets: tuple[str, ...]) -> int:
-            literals.append(nets)
-            return self._sets.base(nets)
-
-        return Numbering(
-            set=self._sets.base,
-            nets=number,
-            policy=lambda id_, direction: self._policies.of((id_, direction)),
-            reference=self._references.of,
-        )
+    def _place_each(self, blocks: Sequence[Block], words: Sequence[int]) -> None:
+        if len(blocks) == 1:
+            raise FullError
+        at = 0
+        for block in blocks:
+            self._place([block], words[at : at + block.length])
+            at += block.length
 
     def _release(self, block: Block, at: int) -> None:
         """The idle generation uses it no more; when neither does, its place is free."""
         block.users &= ~(1 << at)
         if not block.users:
-            self.pool.give_back(block.start, block.length)
-            for nets in block.literals:
+            self._pool.give_back(block.start, block.length)
+            for nets in block.nets:
                 self._sets.drop_literal(nets)
 
     # -- what the kernel holds -------------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        """Instructions there is room for."""
+        return self._pool.free
+
+    def decisions(self, block: Block) -> Iterator[tuple[int, int]]:
+        """(place, number of the reference) of every instruction of a block that decides."""
+        for place, reference in decisions(self._code.kept(block.start * _SIZE, block.length * _SIZE)):
+            yield block.start + place, reference
 
     def count(self, place: int) -> tuple[int, int]:
         """(packets, bytes) an instruction has decided on."""
@@ -149,5 +179,4 @@ class Blocks:
 
     def policy_name(self, number: int) -> str:
         """The policy and direction that have a number."""
-        name = self._policies.name(number)
-        return " ".join(name) if isinstance(name, tuple) else str(name)
+        return str(self._policies.name(number))

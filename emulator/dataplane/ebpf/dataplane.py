@@ -14,7 +14,7 @@ from emulator.dataplane.ebpf.adoption import ADOPTED, Witness, estate, tell_kern
 from emulator.dataplane.ebpf.attach import HOST, WORKLOAD, Attachments
 from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.events import DropRing, Interfaces, PacketTrace, Traces
-from emulator.dataplane.ebpf.generations import FullError, Numbers
+from emulator.dataplane.ebpf.generations import FullError, References
 from emulator.dataplane.ebpf.guard import Guard
 from emulator.dataplane.ebpf.hosts import WORKLOAD_PREFIX, guarded
 from emulator.dataplane.ebpf.layout import Event
@@ -49,7 +49,7 @@ class EbpfDataplane:
         Raises:
             EnvironmentLacksError: the programs are not compiled, or may not be loaded.
         """
-        self._references = Numbers(layout.FIRST_REFERENCE, 1 << 32)
+        self._references = References()
         self._sizes = dict(SMALLEST)
         self._attachments = Attachments()
         left = estate(self._attachments)
@@ -223,33 +223,23 @@ class EbpfDataplane:
 
     def counters(self) -> Mapping[RuleRef, Counter]:
         """Packets and bytes each rule matched since it was programmed; a user's rule may be several in the kernel."""
-        found: dict[RuleRef, Counter] = {}
-        counts = [(ref, packets, size) for ref, packets, size in self._tables.guard_counts() if packets]
-        for block in self._tables.blocks():
-            counts += [(a.reference, *self._tables.code.count(block.start + a.offset)) for a in block.actions]
-        for ref, packets, size in counts:
-            known = found.get(ref, Counter(0, 0))
-            found[ref] = Counter(known.packets + packets, known.bytes + size)
-        return found
+        guards = {ref: Counter(packets, size) for ref, packets, size in self._tables.guard_counts() if packets}
+        return {**guards, **self._tables.rule_counts()}
 
     def _rule_of(self, event: Event) -> RuleRef | None:
         if event.reference in layout.GUARDS:
             return layout.guard_reference(event.reference, event.direction)
-        name = self._references.name(event.reference)
-        return name if isinstance(name, RuleRef) else None
+        return self._references.rule(event.reference)
 
     def _reference_text(self, number: int) -> str:
-        return layout.GUARDS.get(number) or str(self._references.name(number))
+        return layout.GUARDS.get(number) or str(self._references.rule(number))
 
     def _text_of(self, event: Event) -> str:
         """The rule as it was programmed, for people."""
         if event.reference == 0:
             return "established or related"
-        for block in self._tables.blocks():
-            for action in block.actions:
-                if block.start + action.offset == event.place and action.rule is not None:
-                    return _words(action.rule.match)
-        return self._reference_text(event.reference)
+        rule = self._tables.rule_at(event.place)
+        return self._reference_text(event.reference) if rule is None else _words(rule.match)
 
     def _tracing_changed(self, on: bool) -> None:
         self._tables.settle(tracing=on)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
-from emulator.dataplane.ebpf.encode import Action
-from reference.program.types import FlowDirection, IPSet, NodeProgram, PolicyProgram, Walk
+import msgspec
 
-PolicyKey = tuple[str, FlowDirection]
+from emulator.dataplane.contract import RuleRef
+from emulator.dataplane.ebpf.encode import Reference
+from emulator.dataplane.ebpf.layout import FIRST_REFERENCE
+from reference.program.types import IPSet, NodeProgram, ProgramRule, Walk
 
 
 class FullError(Exception):
     """A map is too small; nothing that decides was changed."""
 
 
-@dataclass(slots=True, eq=False)
-class Block:
+Part = tuple[ProgramRule, ...] | Walk
+"""What code says."""
+
+
+class Block(msgspec.Struct, eq=False, gc=False):
     """Code in the kernel, and the generations that use it."""
 
-    part: PolicyProgram | Walk
-    start: int
-    length: int
-    actions: list[Action]
-    literals: tuple[tuple[str, ...], ...]
+    part: Part
+    tier: str = ""  # of a policy's rules
+    nets: tuple[tuple[str, ...], ...] = ()  # lists that its rules name
+    length: int = 0
+    start: int = 0
     users: int = 0  # a bit per generation
 
 
@@ -41,7 +46,7 @@ class Generation:
     """What one generation is."""
 
     program: NodeProgram | None = None
-    policies: dict[PolicyKey, Block] = field(default_factory=dict)
+    policies: dict[str, Block] = field(default_factory=dict)
     walks: dict[str, Block] = field(default_factory=dict)
     endpoints: dict[str, Attached] = field(default_factory=dict)
     safes: dict[str, Block] = field(default_factory=dict)
@@ -56,12 +61,12 @@ class Numbers:
     """Numbers of names: given once, never given again."""
 
     def __init__(self, first: int, limit: int) -> None:
-        self._numbers: dict[object, int] = {}
-        self._names: list[object] = []
+        self._numbers: dict[Hashable, int] = {}
+        self._names: list[Hashable] = []
         self._first = first
         self._limit = limit
 
-    def of(self, name: object) -> int:
+    def of(self, name: Hashable) -> int:
         """The number of a name, a new one if it has none."""
         number = self._numbers.get(name)
         if number is None:
@@ -72,7 +77,23 @@ class Numbers:
             self._names.append(name)
         return number
 
-    def name(self, number: int) -> object | None:
+    def name(self, number: int) -> Hashable | None:
         """What has a number."""
         at = number - self._first
         return self._names[at] if 0 <= at < len(self._names) else None
+
+
+class References:
+    """Numbers of what decides: of rules and of tiers' ends."""
+
+    def __init__(self) -> None:
+        self._numbers = Numbers(FIRST_REFERENCE, 1 << 32)
+        self.of: Callable[[Reference], int] = self._numbers.of
+
+    def rule(self, number: int) -> RuleRef | None:
+        """What has a number, in the words of the contract; made when it is asked for, for most never decide."""
+        name = self._numbers.name(number)
+        if not isinstance(name, tuple):
+            return None
+        tier, policy, direction, rule, action = name
+        return RuleRef(tier=tier, policy=policy, direction=direction, rule=rule, action=action)

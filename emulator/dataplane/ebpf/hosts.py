@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from emulator.dataplane.ebpf.encode import GO_ON_CODE, Code, Numbering, policy_code
 from reference.packet import PROTOCOLS
 from reference.program.nets import net
 from reference.program.types import Failsafe, FlowDirection, Match, NodeProgram, PolicyProgram, PortRange, ProgramRule
@@ -93,13 +92,6 @@ def safe_ports(program: NodeProgram) -> Iterator[PolicyProgram]:
         yield _policy(name, rules)
         yield _policy(f"{name}, answers too", rules + answers)  # without tracking they are not implied (HEP-3)
         yield _policy(f"{name}, open ports too", opened + rules)  # HEP-13
-
-
-def safe_code(ports: PolicyProgram, numbers: Numbering) -> Code:
-    """The instructions of such a list: allow, or go on."""
-    code = policy_code(ports, "ingress", numbers, of_walk=False)
-    code.instructions[-1] = GO_ON_CODE
-    return code
 
 
 def _policy(name: str, rules: list[ProgramRule]) -> PolicyProgram:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import mmap
 import struct
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from emulator.dataplane.ebpf.generations import FullError
@@ -19,6 +18,7 @@ _NO_ROOM = frozenset({errno.E2BIG, errno.ENOSPC})
 ENTRIES_A_LOOK = 1 << 13
 _SPARE = 64  # entries that should not be there are read at once too, if they are few
 BYTES_A_LOOK = 1 << 22
+_NUMBER = 8  # bytes
 
 
 class Account:
@@ -123,21 +123,24 @@ class KeptArray:
         self._wanted = bytearray()  # as far as it was ever written
         self._at = 0
 
-    def write(self, at: int, data: bytes) -> None:
-        """Write bytes."""
+    def write(self, at: int, data: bytes, operations: int = 1) -> None:
+        """Write bytes, `operations` things that lie side by side."""
         self._memory[at : at + len(data)] = data
-        self._keep(at, data)
+        self._reach(at + len(data))
+        self._wanted[at : at + len(data)] = data
+        self._account.did(len(data), operations)
 
     def read(self, at: int, length: int) -> bytes:
         """What the kernel has."""
         return self._memory[at : at + length]
 
-    def _keep(self, at: int, data: bytes) -> None:
-        missing = at + len(data) - len(self._wanted)
-        if missing > 0:
-            self._wanted += bytes(missing)
-        self._wanted[at : at + len(data)] = data
-        self._account.did(len(data))
+    def kept(self, at: int, length: int) -> bytes:
+        """What was written."""
+        return bytes(self._wanted[at : at + length])
+
+    def _reach(self, end: int) -> None:
+        if end > len(self._wanted):
+            self._wanted += bytes(end - len(self._wanted))
 
     def is_right(self) -> bool:
         """Look at the next part."""
@@ -164,6 +167,12 @@ class KeptNumbers(KeptArray):
         """What the kernel has."""
         return self._numbers[place]
 
-    def __setitem__(self, place: int, number: int) -> None:
-        self._numbers[place] = number
-        self._keep(place * 8, number.to_bytes(8, sys.byteorder))
+    def put_all(self, numbers: Mapping[int, int]) -> None:
+        """Write numbers, by their places."""
+        if not numbers:
+            return
+        self._reach((max(numbers) + 1) * _NUMBER)
+        with memoryview(self._wanted).cast("Q") as wanted:
+            for place, number in numbers.items():
+                self._numbers[place] = wanted[place] = number
+        self._account.did(len(numbers) * _NUMBER, len(numbers))

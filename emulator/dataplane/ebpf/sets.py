@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.generations import Generation, Numbers
@@ -25,7 +25,7 @@ class Sets:
         self._literal_users: dict[tuple[str, ...], int] = {}
         self._nets_in: dict[int, list[int]] = {}  # by set number: how many nets each generation has
 
-    def base(self, name: object) -> int:
+    def base(self, name: Hashable) -> int:
         """The number of a set, or of a list of nets."""
         return self._numbers.of(name)
 
@@ -75,7 +75,7 @@ class Sets:
 
     def _say_wide(self, number: int) -> None:
         counts = self._nets_in[number]
-        self._wide[number] = (counts[0] > 0) | (counts[1] > 0) << 1
+        self._wide.put_all({number: (counts[0] > 0) | (counts[1] > 0) << 1})
 
     def _write(self, number: int, puts: Mapping[str, int], gone: list[str]) -> None:
         hosts: dict[bytes, bytes] = {}
@@ -101,7 +101,7 @@ class Sets:
         if users == 0:
             for number, merged in self._literal(nets):
                 self._write(number, dict.fromkeys(merged, BOTH), [])
-                self._wide[number] = BOTH if any(map(_is_net, merged)) else 0
+                self._wide.put_all({number: BOTH if any(map(_is_net, merged)) else 0})
 
     def drop_literal(self, nets: tuple[str, ...]) -> None:
         """A rule that named it is gone."""

@@ -9,18 +9,19 @@ for each generation they belong to.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from emulator.dataplane.contract import RuleRef
+from emulator.dataplane.contract import Counter, RuleRef
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.blocks import Blocks
 from emulator.dataplane.ebpf.endpoints import Endpoints
-from emulator.dataplane.ebpf.generations import Block, Generation, Numbers
+from emulator.dataplane.ebpf.generations import Block, Generation, References
 from emulator.dataplane.ebpf.hosts import asks_for_origins
 from emulator.dataplane.ebpf.kept import Account, KeptArray, KeptNumbers, KeptTable
 from emulator.dataplane.ebpf.libbpf import Object
 from emulator.dataplane.ebpf.sets import Sets
-from reference.program.types import NodeProgram
+from reference.program.types import NodeProgram, ProgramRule
 
 LONG_WALK = 32  # steps; what becomes of a packet after so many is remembered, after fewer it is found as quickly anew
 REST = 0.002  # seconds a generation that was just left is not written to: packets it judged may be under way
@@ -30,7 +31,7 @@ _KEPT = ("settings", "endpoints", "sources", "pods", "hosts", "locals", "members
 class Tables:
     """The tables of one loaded object."""
 
-    def __init__(self, loaded: Object, references: Numbers, epoch: int = 1) -> None:
+    def __init__(self, loaded: Object, references: References, epoch: int = 1) -> None:
         """Empty tables. `epoch`: the one in which the first program is to decide."""
         self.maps = loaded.maps
         self.epoch = (epoch - 1) % (1 << 32)  # moves with every flip; its low bit is the generation that decides
@@ -45,6 +46,7 @@ class Tables:
         self._kept: Mapping[str, KeptTable | KeptArray] = {
             **self._tables, "code": code, "policies": starts, "wide": wide
         }  # fmt: skip
+        self._references = references
         self._guards = self.maps["guards"].memory()
         sizes = {name: table.entries for name, table in self.maps.items()}
         self.sets = Sets(self._tables["members"], self._tables["nets"], wide, sizes["wide"] // 2)
@@ -156,6 +158,28 @@ class Tables:
         """The code of the generation that decides."""
         yield from self.programmed.policies.values()
         yield from self.programmed.walks.values()
+
+    def rule_at(self, place: int) -> ProgramRule | None:
+        """The rule whose action is at a place of the code."""
+        for block in self.programmed.policies.values():
+            if block.start <= place < block.start + block.length and isinstance(block.part, tuple):
+                found = (
+                    rule for (at, _), rule in zip(self.code.decisions(block), block.part, strict=True) if at == place
+                )
+                return next(found, None)
+        return None
+
+    def rule_counts(self) -> dict[RuleRef, Counter]:
+        """What rules and tiers' ends counted; a user's rule may be several in the kernel."""
+        packets: dict[int, int] = defaultdict(int)
+        sizes: dict[int, int] = defaultdict(int)
+        for block in self.blocks():
+            for place, reference in self.code.decisions(block):
+                counted = self.code.count(place)
+                packets[reference] += counted[0]
+                sizes[reference] += counted[1]
+        found = ((self._references.rule(number), number) for number in packets)
+        return {rule: Counter(packets[number], sizes[number]) for rule, number in found if rule is not None}
 
     def guard_counts(self) -> Iterator[tuple[RuleRef, int, int]]:
         """(guard, packets, bytes), in each direction."""
