@@ -29,6 +29,7 @@ from emulator.dataplane.nftables.operations import (
     describe,
     message,
     messages,
+    told,
 )
 from emulator.dataplane.nftables.parts import Chain
 from emulator.dataplane.nftables.phases import phases
@@ -41,6 +42,21 @@ from emulator.nftrace import PacketTrace
 from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
 from reference.program.types import NodeProgram
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """Operations, and what they lead to from a kernel as it was."""
+
+    program: NodeProgram
+    operations: Sequence[Operation]
+    result: Programmed
+    since: Programmed  # what was known to be in the kernel; nothing where it was read
+    generation: int  # of the kernel's rules then
+    is_first: bool = False  # the kernel has no table of ours
+
+    def lines(self) -> list[str]:
+        """A line for each operation, in order."""
+        return [told(operation) for operation in self.operations]
 
 
 class NftablesDataplane:
@@ -61,8 +77,26 @@ class NftablesDataplane:
         self._remember(self._static.values())
 
     @collector_paused()
-    def apply(self, program: NodeProgram) -> Applied:
-        """Make the kernel be `program`, sending only what differs (DP-1, invariant 28).
+    def plan(self, program: NodeProgram) -> Planned:
+        """What differs between the kernel and `program`; a kernel nobody here has programmed yet is read."""
+        known, extended = self._programmed, self._unions.extend(program)
+        if known.program is not None:
+            made = plan(known, extended)
+            return Planned(program, made.operations, made.result, known, self._generation)
+        made = plan(EMPTY, extended)
+        generation = self._kernel_generation()
+        table = kernel.read(self._socket)
+        if table is None:
+            return Planned(program, made.operations, made.result, EMPTY, generation, is_first=True)
+        self._remember(made.result.chains.values())
+        self._remember(made.result.groups.values())
+        turned = (name for name in turned_among(table.sets) if made.result.content(name))
+        result = msgspec.structs.replace(made.result, turned=frozenset(turned).difference(made.result.crowds))
+        return Planned(program, kernel.reconcile(table, kernel.wanted_of(result)), result, EMPTY, generation)
+
+    @collector_paused()
+    def apply(self, wanted: NodeProgram | Planned) -> Applied:
+        """Make the kernel be a program, sending only what differs (DP-1, invariant 28).
 
         The change is one atomic transaction; what is new is made in one before and what goes is removed in one after
         (see `phases`). An apply that does not know what the kernel holds reads it back first.
@@ -70,19 +104,36 @@ class NftablesDataplane:
         Raises:
             EnvironmentLacksError: the kernel cannot express something; what decides was not changed.
         """
-        program = self._unions.extend(program)
-        if self._programmed.program is not None:
+        if isinstance(wanted, NodeProgram):
+            planned = self.plan(wanted)
+        elif wanted.generation == self._kernel_generation():
+            planned = wanted
+        else:  # somebody was at it meanwhile
+            self.forget()
+            planned = self.plan(wanted.program)
+        if planned.since.program is not None:
             try:
-                return self._advance(program)
+                return self._carry_out(planned)
             except NetlinkError:  # others changed the table
-                self.forget()
+                planned = self.plan(planned.program)
         try:
-            return self._converge(program)
+            return self._carry_out(planned)
         except NetlinkError as error:
             raise EnvironmentLacksError(
-                f"node {program.node}: {error}; nothing was changed. "
+                f"node {planned.program.node}: {error}; nothing was changed. "
                 "Run `muslin doctor` to see what this kernel's nf_tables can do"
             ) from error
+
+    def _carry_out(self, planned: Planned) -> Applied:
+        self.forget()  # unknown while transactions are under way
+        self._generation = planned.generation
+        operations = planned.operations
+        if planned.is_first:  # an empty table before the rest, which is made in phases: other rules may decide already
+            self._send([ResetTable()])
+            operations = [operation for operation in operations if not isinstance(operation, ResetTable)]
+        applied = self._send(operations)
+        self._programmed = planned.result
+        return applied
 
     def forget(self) -> None:
         """Forget what was programmed: the next apply compares with the kernel itself."""
@@ -103,34 +154,6 @@ class NftablesDataplane:
 
     def _kernel_generation(self) -> int:
         return int.from_bytes(attributes(self._socket.ask(message(GET_GENERATION)))[1], "big")
-
-    def _advance(self, program: NodeProgram) -> Applied:
-        """From what was programmed last."""
-        wanted = plan(self._programmed, program)
-        self.forget()  # unknown while transactions are under way
-        applied = self._send(wanted.operations)
-        self._programmed = wanted.result
-        return applied
-
-    def _converge(self, program: NodeProgram) -> Applied:
-        """From whatever the kernel holds."""
-        wanted = plan(EMPTY, program)
-        result = wanted.result
-        self._generation = self._kernel_generation()
-        table = kernel.read(self._socket)
-        operations: Sequence[Operation]
-        if table is None:  # an empty one first, so that the rest is made in phases: other rules may decide meanwhile
-            self._send([ResetTable()])
-            operations = [operation for operation in wanted.operations if not isinstance(operation, ResetTable)]
-        else:
-            self._remember(result.chains.values())
-            self._remember(result.groups.values())
-            turned = (name for name in turned_among(table.sets) if result.content(name))
-            result = msgspec.structs.replace(result, turned=frozenset(turned).difference(result.crowds))
-            operations = kernel.reconcile(table, kernel.wanted_of(result))
-        applied = self._send(operations)
-        self._programmed = result
-        return applied
 
     def _send(self, operations: Sequence[Operation]) -> Applied:
         size = 0

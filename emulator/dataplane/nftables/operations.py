@@ -161,6 +161,26 @@ def describe(operation: Operation) -> str:
             return f"chain {name}"
 
 
+def told(operation: Operation) -> str:
+    """What an operation does, for people."""
+    about = describe(operation)
+    match operation:
+        case ResetTable():
+            return f"begin {about} anew"
+        case AddElements(_, members, _):
+            return f"put {len(members)} members into {about}"
+        case RemoveElements(_, members, _):
+            return f"take {len(members)} members out of {about}"
+        case AddRules(chain):
+            return f"write {len(chain.rules)} rules of {about}"
+        case AddSet() | AddChain():
+            return f"make {about}"
+        case FlushSet() | FlushChain():
+            return f"empty {about}"
+        case RemoveChain() | RemoveSet():
+            return f"remove {about}"
+
+
 def chain_message(chain: Chain, *, table: str = TABLE) -> Message:
     """Make a chain, attached to its hook if it has one, with policy accept."""
     hook = chain.hook
