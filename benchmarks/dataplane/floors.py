@@ -17,6 +17,7 @@ from emulator.nfnetlink import NetfilterSocket
 from reference.errors import MuslinError
 from reference.program.types import NodeProgram
 
+SENT_AGAIN = "the same netlink transactions"  # for information: what is fed is text, or maps
 Replay = Callable[[], float]  # to be called in another node's namespace; the seconds it took
 _Call = tuple[str, tuple[Any, ...]]
 
@@ -49,7 +50,7 @@ def _nftables(machine: Machine, program: NodeProgram) -> tuple[float, Mapping[st
 
     return seconds, {
         "nft -f of the listed table": lambda: _fed([(("nft", "-f", "-"), text)]),
-        "the same netlink transactions": transactions,
+        SENT_AGAIN: transactions,
     }
 
 
