@@ -209,10 +209,23 @@ MEMBERS = [
 def test_members_survive_the_way_into_a_key_and_back(member):
     """A single address or named port goes to one map, a wider net to the other, with its length."""
     number = layout.set_number(5, 6 if ":" in member else 4)
-    place = layout.member_key(number, member)
+    hosts, nets = layout.member_keys(number, [member])
     is_net = "/" in member and not member.endswith(("/32", "/128"))
-    assert (place.prefix >= 0) == is_net
-    assert (layout.net_text if is_net else layout.member_text)(place.key) == (number, member)
+    assert (len(hosts), len(nets)) == (not is_net, is_net)
+    (key,) = nets or hosts
+    assert (layout.net_text if is_net else layout.member_text)(key) == (number, member)
+    assert list(nets.values()) == ([int(member.partition("/")[2])] if is_net else [])
+
+
+@pytest.mark.parametrize("family", layout.FAMILIES)
+def test_every_member_has_a_key_of_its_own(family):
+    """Many at once are what each is by itself: addresses, nets and named ports beside each other."""
+    members = [member for member in MEMBERS if (":" in member) == (family == 6)]
+    number = layout.set_number(5, family)
+    each = [layout.member_keys(number, [member]) for member in members]
+    together = layout.member_keys(number, members)
+    assert sorted(together.hosts) == sorted(key for keys in each for key in keys.hosts)
+    assert together.nets == {key: prefix for keys in each for key, prefix in keys.nets.items()}
 
 
 def test_events_are_read_as_the_kernel_writes_them():

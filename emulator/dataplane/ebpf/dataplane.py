@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -27,9 +27,9 @@ from reference.packet import Packet
 from reference.program.types import Match, NodeProgram
 
 LASTING = (*ADOPTED, "drops", "traces", "filters")  # maps that outlive their object when it must grow
-SMALLEST = {"code": 1 << 14, "policies": 1 << 13, "wide": 1 << 13, "members": 1 << 16, "endpoints": 1 << 12}
+SMALLEST = {"code": 1 << 15, "policies": 1 << 13, "wide": 1 << 13, "members": 1 << 16, "endpoints": 1 << 12}
 LARGEST = 1 << 24
-_INSTRUCTIONS_PER_RULE = 8
+_INSTRUCTIONS_PER_RULE = 4
 _MOST_SAID = 5  # interfaces without programs, by name
 _DECIDING_PARTS = (
     "node", "sets", "policies", "walks", "endpoints", "nat_sources", "pools", "to_host", "host_endpoints", "failsafes",
@@ -53,7 +53,8 @@ class EbpfDataplane:
         self._sizes = dict(SMALLEST)
         self._attachments = Attachments()
         left = estate(self._attachments)
-        self._object = _load(self._sizes, left.maps)
+        self._object = _load(self._sizes, left.maps, WORKLOAD)
+        self._hosts: Object | None = None  # the programs for the machine's own interfaces, and the same maps
         self._tables = Tables(self._object, self._references, left.epoch if left.maps else 1)
         left.close()
         self._is_successor = bool(left.maps)
@@ -99,6 +100,8 @@ class EbpfDataplane:
         self._tables.know_host(self._host)
         if self._is_new(program, known):
             self._bring(program)
+            if any(not name.startswith(WORKLOAD_PREFIX) for name in own):
+                self._host_programs()  # before they are needed
             self._tables.flip(tracing=self._traces.are_on)
             self._known = known
         members = self._attach(program, own)
@@ -149,7 +152,8 @@ class EbpfDataplane:
         """New maps, in which the same program decides as before; connections and listeners stay what they are."""
         old = self._tables.programmed
         lasting = {name: self._object.maps[name].fd for name in LASTING}
-        renewed = _load(sizes, lasting)
+        renewed = _load(sizes, lasting, WORKLOAD)
+        hosts = None if self._hosts is None else _beside(renewed)
         tables = Tables(renewed, self._references, self._tables.epoch)  # packets under way are marked with it
         tables.account.did(self._tables.account.bytes, self._tables.account.operations)
         tables.know_host(self._host)
@@ -157,10 +161,16 @@ class EbpfDataplane:
             tables.bring(old.program, self._known, self._tunnels, self._handed_over)
             tables.flip(tracing=self._traces.are_on)
         self._attachments.attach(self._attached, WORKLOAD, renewed.programs)
-        self._attachments.attach(self._attached_hosts, HOST, renewed.programs)
-        former, self._object, self._tables, self._sizes = self._object, renewed, tables, sizes
+        if hosts is not None:
+            self._attachments.attach(self._attached_hosts, HOST, hosts.programs)
+        self._close_objects()
+        self._object, self._hosts, self._tables, self._sizes = renewed, hosts, tables, sizes
         self._traces.filters = renewed.maps["filters"]
-        former.close()
+
+    def _host_programs(self) -> Mapping[str, int]:
+        """Loaded when there first is something to guard."""
+        self._hosts = self._hosts or _beside(self._object)
+        return self._hosts.programs
 
     def _attach(self, program: NodeProgram, own: Mapping[str, int]) -> int:
         """Every workload interface, also one that no endpoint has (POL-19), and the machine's own under a guard.
@@ -174,7 +184,8 @@ class EbpfDataplane:
         if witness:
             witness.tell(self._object.maps["flows"])
         self._attachments.attach(_fresh(workloads, before), WORKLOAD, self._object.programs)
-        self._attachments.attach(_fresh(hosts, hosts_before), HOST, self._object.programs)
+        if fresh := _fresh(hosts, hosts_before):
+            self._attachments.attach(fresh, HOST, self._host_programs())
         self._attachments.detach(_fresh(self._attached_hosts, hosts))
         if witness:
             witness.tell(self._object.maps["flows"])
@@ -265,21 +276,23 @@ class EbpfDataplane:
         self._attachments.close()
         self._interfaces.close()
         self._guard.close()
+        self._close_objects()
+
+    def _close_objects(self) -> None:
         self._object.close()
+        if self._hosts is not None:
+            self._hosts.close()
 
 
 def _fresh(wanted: Mapping[str, int], there: Mapping[str, int]) -> dict[str, int]:
     return {name: index for name, index in wanted.items() if there.get(name) != index}
 
 
-def _load(sizes: Mapping[str, int], shared: Mapping[str, int]) -> Object:
+def _load(sizes: Mapping[str, int], shared: Mapping[str, int], programs: Collection[str]) -> Object:
+    more = {"counts": sizes["code"], "sources": sizes["endpoints"] * 2, "pods": sizes["endpoints"] * 2}
     path = compiled()
     try:
-        return Object(
-            path,
-            {**sizes, "counts": sizes["code"], "sources": sizes["endpoints"] * 2, "pods": sizes["endpoints"] * 2},
-            shared,
-        )
+        return Object(path, {**sizes, **more}, shared, programs)
     except BpfError as error:
         if error.code in _MAY_NOT:
             raise EnvironmentLacksError(
@@ -287,6 +300,11 @@ def _load(sizes: Mapping[str, int], shared: Mapping[str, int]) -> Object:
                 "lets nobody else load eBPF programs; run as root, or use the nftables dataplane"
             ) from error
         raise
+
+
+def _beside(loaded: Object) -> Object:
+    """The programs for the machine's own interfaces, over the same maps. Few machines have a use for them."""
+    return Object(compiled(), {}, {name: table.fd for name, table in loaded.maps.items()}, HOST)
 
 
 def refuse_unknown_parts(program: NodeProgram) -> None:
@@ -318,7 +336,7 @@ def _sizes_for(program: NodeProgram, sizes: dict[str, int]) -> dict[str, int]:
     needed = {
         "code": 2 * (_INSTRUCTIONS_PER_RULE * rules + 2 * len(program.policies) + steps),
         "policies": 8 * len(program.policies),
-        "wide": 8 * (len(program.sets) + rules),
+        "wide": 2 * (len(program.sets) + rules),
         "members": 2 * sum(len(ipset.members) for ipset in program.sets.values()),
         "endpoints": 8 * len(program.endpoints),
     }

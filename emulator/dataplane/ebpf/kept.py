@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import mmap
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from emulator.dataplane.ebpf.generations import FullError
 from emulator.dataplane.ebpf.libbpf import BpfError, Table
@@ -112,6 +112,37 @@ class KeptTable:
         key, value = f"{self.table.key_size}s", f"{self.table.value_size}s"
         for (one,), (other,) in zip(struct.iter_unpack(key, keys), struct.iter_unpack(value, values), strict=True):
             yield one, other
+
+
+class Changes:
+    """What is to be written to a map, all at once; of several words on one key the last one counts."""
+
+    def __init__(self, table: KeptTable) -> None:
+        self._table = table
+        self._puts: dict[bytes, bytes] = {}
+        self._gone: dict[bytes, None] = {}
+
+    def put(self, entries: Mapping[bytes, bytes]) -> None:
+        """Write entries."""
+        self._puts |= entries
+        for key in entries.keys() & self._gone.keys():
+            del self._gone[key]
+
+    def remove(self, keys: Iterable[bytes]) -> None:
+        """Delete entries."""
+        for key in keys:
+            self._puts.pop(key, None)
+            self._gone[key] = None
+
+    def flush(self) -> None:
+        """Do it.
+
+        Raises:
+            FullError: there is no room.
+        """
+        self._table.remove_all([*self._gone])
+        self._table.put_all(self._puts)
+        self._puts, self._gone = {}, {}
 
 
 class KeptArray:

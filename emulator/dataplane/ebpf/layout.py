@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from emulator.dataplane.contract import Guard, RuleRef
@@ -34,6 +35,7 @@ _ENDPOINT_KEY = struct.Struct("=IHH")
 _SOURCE_KEY = struct.Struct("=II16s")
 _LOCAL_KEY = struct.Struct("=I16s")
 _MEMBER_KEY = struct.Struct("=II16s")
+_MEMBER_HEAD = struct.Struct("=II")
 _POD = struct.Struct("=II")
 _FLOW_KEY = struct.Struct("=16s16sIHHBBH")
 _FLOW = struct.Struct("=QBBB13x")
@@ -164,30 +166,37 @@ def set_number(base: int, family: Family) -> int:
     return base * 2 + (family == 6)
 
 
-class Key(NamedTuple):
-    """Where a member of a set goes: a key of `nets` with its prefix length, or a key of `members`."""
+class Keys(NamedTuple):
+    """Where members of a set go: keys of `members`, and keys of `nets` with their prefix lengths."""
 
-    key: bytes
-    prefix: int = -1  # of a net wider than one address
-
-
-def member_key(number: int, member: str) -> Key:
-    """The place of a CIDR ("10.0.0.0/8"), or of "address,protocol,port"."""
-    address, comma, rest = member.partition(",")
-    if comma:
-        protocol, _, port = rest.partition(",")
-        return Key(_MEMBER_KEY.pack(number, int(protocol) << 16 | int(port), packed(address)))
-    address, _, prefix = member.partition("/")
-    widest = 128 if ":" in address else 32
-    length = int(prefix) if prefix else widest
-    if length == widest:
-        return Key(_MEMBER_KEY.pack(number, 0, packed(address)))
-    return Key(_MEMBER_KEY.pack(32 + length, number, _masked(packed(address), length)), length)
+    hosts: list[bytes]
+    nets: dict[bytes, int]
 
 
-def _masked(address: bytes, prefix: int) -> bytes:
-    number = int.from_bytes(address, "big")
-    return (number >> (128 - prefix) << (128 - prefix)).to_bytes(16, "big")
+def member_keys(number: int, members: Collection[str]) -> Keys:
+    """The places of CIDRs ("10.0.0.0/8"), or of "address,protocol,port", all canonical and of the set's family."""
+    family = socket.AF_INET6 if number & 1 else socket.AF_INET
+    host = "/128" if number & 1 else "/32"
+    hosts = [member.removesuffix(host) for member in members if member.endswith(host)]
+    keys = Keys(_host_keys(number, hosts, family), {})
+    if len(hosts) == len(members):
+        return keys
+    for member in [member for member in members if not member.endswith(host)]:
+        address, slash, prefix = member.partition("/")
+        if slash:
+            keys.nets[_MEMBER_KEY.pack(32 + int(prefix), number, packed(address))] = int(prefix)
+        else:
+            address, protocol, port = member.split(",")
+            keys.hosts.append(_MEMBER_KEY.pack(number, int(protocol) << 16 | int(port), packed(address)))
+    return keys
+
+
+def _host_keys(number: int, addresses: Sequence[str], family: int) -> list[bytes]:
+    """The same for single addresses, of which there may be many: what they have in common joins them."""
+    size = 16 if family == socket.AF_INET6 else 4
+    head, rest = _MEMBER_HEAD.pack(number, 0), bytes(16 - size)
+    joined = head + (rest + head).join(map(socket.inet_pton, repeat(family), addresses)) + rest
+    return [joined[at : at + _MEMBER_KEY.size] for at in range(0, len(addresses) * _MEMBER_KEY.size, _MEMBER_KEY.size)]
 
 
 def member_text(key: bytes) -> tuple[int, str]:

@@ -9,8 +9,8 @@ import ctypes
 import errno
 import mmap
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_program__autoload": (c_bool, (c_void_p,)),
+    "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_ulonglong)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
@@ -172,10 +174,11 @@ class Table:
 
     def put_all(self, entries: Mapping[bytes, bytes]) -> None:
         """Write many entries; each by itself is atomic."""
-        assert all(len(k) == self.key_size and len(v) == self.value_size for k, v in entries.items()), self.name
         count = c_uint(len(entries))
         if entries:
             keys, values = b"".join(entries), b"".join(entries.values())
+            wanted = len(entries) * self.key_size, len(entries) * self.value_size
+            assert (len(keys), len(values)) == wanted, self.name
             options = _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
             arguments = self.fd, keys, values, ctypes.byref(count), ctypes.byref(options)
             result = _library().bpf_map_update_batch(*arguments)
@@ -226,8 +229,13 @@ class Table:
 class Object:
     """A loaded object: its maps and the descriptors of its programs, by name. Closing it leaves what is attached."""
 
-    def __init__(self, path: Path, sizes: Mapping[str, int], shared: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, path: Path, sizes: Mapping[str, int], shared: Mapping[str, int] | None = None,
+        programs: Collection[str] | None = None,
+    ) -> None:  # fmt: skip
         """Load it, with maps of these sizes; maps in `shared` are those behind the descriptors instead.
+
+        `programs`: only these; to verify one takes the kernel ten milliseconds.
 
         Raises:
             BpfError: the kernel refused; EPERM means that the caller may not load eBPF.
@@ -244,6 +252,9 @@ class Object:
                     _checked(library.bpf_map__set_max_entries(handle, sizes[name]), f"sizing map {name}")
                 if shared and name in shared and _is_like(handle, shared[name]):
                     _checked(library.bpf_map__reuse_fd(handle, shared[name]), f"sharing map {name}")
+            for handle in self._each(library.bpf_object__next_program):
+                is_wanted = programs is None or library.bpf_program__name(handle).decode() in programs
+                _checked(library.bpf_program__set_autoload(handle, is_wanted), "choosing programs")
             loaded = library.bpf_object__load(self._handle)
             if loaded < 0:
                 raise BpfError(-loaded, "the kernel refused the eBPF programs", "".join(_words)[-4000:])
@@ -254,6 +265,7 @@ class Object:
         self.programs: dict[str, int] = {
             library.bpf_program__name(handle).decode(): library.bpf_program__fd(handle)
             for handle in self._each(library.bpf_object__next_program)
+            if library.bpf_program__autoload(handle)
         }
 
     def _each(self, following: Callable[[int | None, int | None], int | None]) -> Iterator[int]:

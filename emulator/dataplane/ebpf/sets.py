@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator
 
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.generations import Generation, Numbers
-from emulator.dataplane.ebpf.kept import KeptNumbers, KeptTable
+from emulator.dataplane.ebpf.kept import Changes, KeptNumbers, KeptTable
 from reference.program.nets import widest
 from reference.program.types import IPSet, NodeProgram
 
 BOTH = 3  # the bits of both generations
-_BITS = tuple(map(layout.NUMBER.pack, range(BOTH + 1)))
 
 
 class Sets:
@@ -24,13 +23,18 @@ class Sets:
         self._numbers = Numbers(0, most)
         self._literal_users: dict[tuple[str, ...], int] = {}
         self._nets_in: dict[int, list[int]] = {}  # by set number: how many nets each generation has
+        self._members_next, self._nets_next = Changes(members), Changes(nets)  # what `flush` writes
+        self._wide_next: dict[int, int] = {}
 
     def base(self, name: Hashable) -> int:
         """The number of a set, or of a list of nets."""
         return self._numbers.of(name)
 
     def bring(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
-        """Make the sets of the idle generation, the one with number `at`, be a program's; the other one decides."""
+        """Make the sets of the idle generation, the one with number `at`, be a program's; the other one decides.
+
+        It is not written before `flush`, with the lists of nets in rules.
+        """
         if idle.program and idle.program.sets is program.sets and len(idle.sets) == len(program.sets):
             return
         for id_ in [id_ for id_ in idle.sets if id_ not in program.sets]:
@@ -54,43 +58,49 @@ class Sets:
     def _introduce(self, ipset: IPSet) -> None:
         """A set that no generation has: both get it at once, for nothing that decides asks for it yet."""
         number = layout.set_number(self.base(ipset.id[:-1]), ipset.family)
-        self._write(number, dict.fromkeys(ipset.members, BOTH), [])
+        nets = self._put(number, ipset.members, BOTH)
         if ipset.kind == "nets":
-            count = sum(map(_is_net, ipset.members))
-            self._nets_in[number] = [count, count]
-            self._say_wide(number)
+            self._say_wide(number, [nets, nets])
 
     def _change(self, ipset: IPSet, added: frozenset[str], gone: frozenset[str], other: IPSet | None, at: int) -> None:
         """Members come to and leave the idle generation; the deciding one keeps its own."""
         mine, theirs = 1 << at, 1 << (1 - at)
         elsewhere: frozenset[str] = other.members if other else frozenset()
         number = layout.set_number(self.base(ipset.id[:-1]), ipset.family)
-        puts = {member: mine | (theirs if member in elsewhere else 0) for member in added}
-        puts |= {member: theirs for member in gone if member in elsewhere}
-        self._write(number, puts, [member for member in gone if member not in elsewhere])
+        more = self._put(number, added & elsewhere, BOTH) + self._put(number, added - elsewhere, mine)
+        less = self._put(number, gone & elsewhere, theirs) + self._put(number, gone - elsewhere, 0)
         if ipset.kind == "nets":
-            counts = self._nets_in.setdefault(number, [0, 0])
-            counts[at] += sum(map(_is_net, added)) - sum(map(_is_net, gone))
-            self._say_wide(number)
+            counts = self._nets_in.get(number, [0, 0])
+            counts[at] += more - less
+            self._say_wide(number, counts)
 
-    def _say_wide(self, number: int) -> None:
-        counts = self._nets_in[number]
-        self._wide.put_all({number: (counts[0] > 0) | (counts[1] > 0) << 1})
+    def _say_wide(self, number: int, counts: list[int]) -> None:
+        self._nets_in[number] = counts
+        self._wide_next[number] = (counts[0] > 0) | (counts[1] > 0) << 1
 
-    def _write(self, number: int, puts: Mapping[str, int], gone: list[str]) -> None:
-        hosts: dict[bytes, bytes] = {}
-        nets: dict[bytes, bytes] = {}
-        for member, generations in puts.items():
-            place = layout.member_key(number, member)
-            if place.prefix < 0:
-                hosts[place.key] = _BITS[generations]
-            else:
-                nets[place.key] = layout.NET.pack(generations, 32 + place.prefix)
-        self._members.put_all(hosts)
-        self._nets.put_all(nets)
-        places = [layout.member_key(number, member) for member in gone]
-        self._members.remove_all([place.key for place in places if place.prefix < 0])
-        self._nets.remove_all([place.key for place in places if place.prefix >= 0])
+    def _put(self, number: int, members: Collection[str], generations: int) -> int:
+        """Let members be in these generations, with the next `flush`; how many of them are wider than one address."""
+        if not members:
+            return 0
+        keys = layout.member_keys(number, members)
+        if generations:
+            self._members_next.put(dict.fromkeys(keys.hosts, layout.NUMBER.pack(generations)))
+            self._nets_next.put({key: layout.NET.pack(generations, 32 + prefix) for key, prefix in keys.nets.items()})
+        else:
+            self._members_next.remove(keys.hosts)
+            self._nets_next.remove(keys.nets)
+        return len(keys.nets)
+
+    def flush(self) -> None:
+        """Write what is to be written.
+
+        Raises:
+            FullError: there is no room.
+        """
+        self._members_next.flush()
+        self._nets_next.flush()
+        self._wide.put_all(self._wide_next)
+        self._wide_next.clear()
 
     # -- lists of nets in rules ------------------------------------------------------------------------------------
 
@@ -100,8 +110,7 @@ class Sets:
         self._literal_users[nets] = users + 1
         if users == 0:
             for number, merged in self._literal(nets):
-                self._write(number, dict.fromkeys(merged, BOTH), [])
-                self._wide.put_all({number: BOTH if any(map(_is_net, merged)) else 0})
+                self._wide_next[number] = BOTH if self._put(number, merged, BOTH) else 0
 
     def drop_literal(self, nets: tuple[str, ...]) -> None:
         """A rule that named it is gone."""
@@ -109,7 +118,7 @@ class Sets:
         if not self._literal_users[nets]:
             del self._literal_users[nets]
             for number, merged in self._literal(nets):
-                self._write(number, {}, list(merged))
+                self._put(number, merged, 0)
 
     def _literal(self, nets: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
         base = self.base(nets)
@@ -139,7 +148,3 @@ class Sets:
     def _is_literal(self, number: int) -> bool:
         """Report whether a set is a list of nets that a rule names: it says its members in its name."""
         return isinstance(self._numbers.name(number // 2), tuple)
-
-
-def _is_net(member: str) -> bool:
-    return not member.endswith("/128" if ":" in member else "/32")

@@ -89,6 +89,7 @@ class Tables:
         idle, other = self._generations[at], self._generations[self.current]
         self.sets.bring(idle, other, program, at)
         self.code.bring(idle, other, program, at)
+        self.sets.flush()
         self._endpoints.bring(idle, other, program, interfaces, at)
         self._endpoints.bring_pods(idle, other, program, peers, at)
         self._endpoints.bring_hosts(idle, program, interfaces, tunnels, at)
