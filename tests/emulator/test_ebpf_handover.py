@@ -1,5 +1,6 @@
 """Packets between two pods of a machine go past its stack, and everything else goes through it."""
 
+import errno
 import socket
 import struct
 import sys
@@ -160,6 +161,33 @@ def test_what_needs_the_host_goes_through_it(sandboxed):
     assert handed_over == {"plain", "opens it", "to the other one"}
 
 
+def large(family):
+    """Packets of an open connection and of a new one, to an interface that takes 1,300 bytes: what becomes of each."""
+    pair = Pair(family)
+    pair.open()
+    names = dict(socket.if_nameindex())
+    ip(f"link set {names[pair.node.interfaces['cali2']]} mtu 1300")
+    headers = len(ip_packet(pair.packet(1), ACK))
+    said = {}
+    for size in (1300, 1301):
+        for what, flags, port in (("known", ACK, 80), ("new", SYN, 81)):
+            one = pair.packet(1, port)
+            data = with_header(one, transport(one, flags) + bytes(size - headers))
+            said[f"{what}, {size}"] = pair.send(data=data)[0]
+    return said
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_packet_too_large_for_where_it_goes_is_left_to_the_host(sandboxed, family):
+    """It cuts it into fragments or says how large one may be; what fits goes past it, to the last byte."""
+    assert sandboxed(large, family) == {
+        "known, 1300": HANDED_OVER,
+        "new, 1300": HANDED_OVER,
+        "known, 1301": THROUGH_THE_HOST,
+        "new, 1301": THROUGH_THE_HOST,
+    }
+
+
 def translated():
     """An opening and the answer, where the pods' addresses are in no pool, and where they are in one."""
     pair, said = Pair(), []
@@ -207,6 +235,36 @@ def test_the_host_forwards_nothing_between_its_pods(sandboxed, family):
     """Not one packet, while nobody looks; a packet that is traced is seen at both interfaces."""
     hops = ["egress of cali1", "ingress of cali2"]
     assert sandboxed(live, family) == ["hello", [0, 0], "traced", hops, "again"]
+
+
+def told_of_the_size(family):
+    """What a sender of 1,400 bytes that may not be cut learns about a flow to an interface that takes 1,300."""
+    lab = Lab("ebpf")
+    lab.apply(program())
+    ip("link set cali2 mtu 1300")
+    kinds = (socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    with lab.socket_in(2, *kinds) as server, lab.socket_in(1, *kinds) as client:
+        server.bind((lab.address(2, family), 80))
+        level, never_cut = (socket.IPPROTO_IP, 10) if family == 4 else (socket.IPPROTO_IPV6, 23)
+        client.setsockopt(level, never_cut, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+        client.connect((lab.address(2, family), 80))
+        client.send(b"opens the flow")
+        _, back = server.recvfrom(2000)
+        server.sendto(b"answers it", back)
+        client.recv(2000)
+        client.settimeout(2)
+        client.send(bytes(1400))
+        try:
+            client.recv(2000)
+        except OSError as error:
+            return [type(error).__name__, error.errno, client.getsockopt(level, 14 if family == 4 else 24)]  # the MTU
+    return "nothing"
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_who_sends_too_much_is_told_how_much_would_do(sandboxed, family):
+    """The host's ICMP error about a flow of which it has not seen a packet reaches who sent it (CT-4)."""
+    assert sandboxed(told_of_the_size, family) == ["OSError", errno.EMSGSIZE, 1300]
 
 
 def left_behind(family):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from emulator.dataplane.blocks import LONG, Block, Cover, Item, in_blocks
+from emulator.dataplane.blocks import LONG, Cover, Item, in_blocks
 from emulator.dataplane.ebpf.layout import INSTRUCTION, NO_PROFILE
 from reference.errors import EnvironmentLacksError
 from reference.program.nets import net
@@ -122,13 +122,13 @@ class Draft:
         words, (tier, policy, direction) = self.words, of
         for item in reversed(items):
             behind = len(words) - 1
-            if isinstance(item, Block):
-                self._rules(item.items, of, leaves)
-                self._condition(item.cover, behind)
-            else:
+            if isinstance(item, ProgramRule):
                 self._decide((tier, policy, direction, item.index, item.action))
                 self._test(item.match, leaves, behind)
                 _check(len(words) - behind - 1)
+            else:
+                self._rules(item.items, of, leaves)
+                self._condition(item.cover, behind)
             leaves = 0
 
     def _condition(self, cover: Cover, behind: int) -> None:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* From one pod of this machine to another past the host's stack, as far as nothing there is needed: fragments, packets
- * with options, traced ones, those that may live no longer, errors, and what is or may be translated go through it. */
+ * with options, traced ones, those that may live no longer, those that are too large for where they go, errors, and what
+ * is or may be translated go through it. */
 #pragma once
 #include "tracking.h"
 
@@ -14,6 +15,14 @@ static __always_inline __u32 hand_over_to(const struct __sk_buff *skb, const str
 	struct pod *pod = bpf_map_lookup_elem(&pods, &to);
 	__u32 place = pod ? pod->interface[generation_of(p)] : 0;
 	return (place & ~UNTRANSLATED) == p->interface ? 0 : place;
+}
+
+/* Whether the host would send the packet out as it is: one that is too large it would cut into fragments, or refuse with
+   an ICMP error. Of a large segment, what it will be cut into counts. */
+static __always_inline int fits(struct __sk_buff *skb, __u32 interface)
+{
+	__u32 mtu = 0;
+	return !bpf_check_mtu(skb, interface, &mtu, 0, BPF_MTU_CHK_SEGS);
 }
 
 static __always_inline void lower_hop_limit(struct __sk_buff *skb, const struct packet *p)
@@ -35,7 +44,7 @@ __noinline int hand_over_known(struct __sk_buff *skb, struct packet *p, struct f
 	if (!p || !key)
 		return 0;
 	__u32 interface = hand_over_to(skb, p) & ~UNTRANSLATED;
-	if (!interface)
+	if (!interface || !fits(skb, interface))
 		return 0;
 	key->interface = interface;
 	struct flow *flow = bpf_map_lookup_elem(&flows, key);
@@ -59,7 +68,7 @@ __noinline int hand_over_new(struct __sk_buff *skb, struct packet *p)
 	if (!p)
 		return 0;
 	__u32 place = hand_over_to(skb, p);
-	if (!(place & UNTRANSLATED))
+	if (!(place & UNTRANSLATED) || !fits(skb, place & ~UNTRANSLATED))
 		return 0;
 	lower_hop_limit(skb, p);
 	return bpf_redirect_neigh(place & ~UNTRANSLATED, 0, 0, 0);
