@@ -38,9 +38,13 @@ class Blocks:
         self._policies = Numbers(0, sizes["policies"] // 2)
         self._numbering = Numbering(set=sets.base, policy=self._policies.of, reference=references.of)
         self._pool = Pool(sizes["code"])
+        self._begin()
+        self._place([Block((), length=len(NOTHING))], NOTHING)
+
+    def _begin(self) -> None:
+        """Nothing is written that waits for its place."""
         self._draft = Draft(self._numbering)
         self._new: list[Block] = []
-        self._place([Block((), length=len(NOTHING))], NOTHING)
 
     def bring(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
         """Make the code of the idle generation be a program's.
@@ -49,7 +53,6 @@ class Blocks:
             FullError: there is no room.
             EnvironmentLacksError: something cannot be expressed.
         """
-        self._draft, self._new = Draft(self._numbering), []
         moved = self._bring_policies(idle, other, program, at)
         self._bring_walks(idle, other, program, at)
         if program.host_endpoints or idle.safes:
@@ -57,6 +60,7 @@ class Blocks:
         if self._new:
             self._place(self._new, self._draft.words)
         self._starts.put_all({number * 2 + at: block.start if block else 0 for number, block in moved.items()})
+        self._begin()
 
     def _bring_policies(
         self, idle: Generation, other: Generation, program: NodeProgram, at: int

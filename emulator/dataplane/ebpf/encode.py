@@ -106,26 +106,27 @@ class Draft:
             denies = tier.default_action == "deny" and bool(tier.policies)
             if denies:
                 # FL-6: the end of a tier names the last policy of the tier as its trigger.
-                self._decide((tier.tier, tier.policies[-1], direction, -1, "deny"))
-            _check(len(tier.policies) + denies)
+                end = self._numbers.reference((tier.tier, tier.policies[-1], direction, -1, "deny"))
+                words.append(_DENY | end << _ARGUMENT)
+            if len(tier.policies) + denies > FARTHEST:
+                raise _too_long()
             for after, policy in enumerate(reversed(tier.policies), 1 + denies):  # a pass goes on behind the tier's end
                 words.append(_POLICY | after << _SKIP | number(in_direction(policy, direction)) << _ARGUMENT)
-
-    def _decide(self, reference: Reference) -> None:
-        self.words.append(_ACTIONS[reference[4]] | self._numbers.reference(reference) << _ARGUMENT)
 
     def _rules(self, items: Sequence[Item], of: tuple[str, str, FlowDirection], leaves: int) -> None:
         """Rules, and blocks of rules, of a (tier, policy, direction).
 
         `leaves`: the flag of tests in the last rule that says that they lead out of the policy.
         """
-        words, (tier, policy, direction) = self.words, of
+        words, number, (tier, policy, direction) = self.words, self._numbers.reference, of
         for item in reversed(items):
             behind = len(words) - 1
             if isinstance(item, ProgramRule):
-                self._decide((tier, policy, direction, item.index, item.action))
+                action = item.action
+                words.append(_ACTIONS[action] | number((tier, policy, direction, item.index, action)) << _ARGUMENT)
                 self._test(item.match, leaves, behind)
-                _check(len(words) - behind - 1)
+                if len(words) - behind > FARTHEST + 1:
+                    raise _too_long()
             else:
                 self._rules(item.items, of, leaves)
                 self._condition(item.cover, behind)
@@ -246,12 +247,10 @@ def rules_of(policy: PolicyProgram, direction: FlowDirection) -> tuple[ProgramRu
     return policy.ingress if direction == "ingress" else policy.egress
 
 
-def _check(farthest: int) -> None:
-    """Refuse what instructions cannot say."""
-    if farthest > FARTHEST:
-        raise EnvironmentLacksError(
-            f"the eBPF dataplane cannot express a rule or tier with more than {FARTHEST} parts; split it"
-        )
+def _too_long() -> EnvironmentLacksError:
+    return EnvironmentLacksError(
+        f"the eBPF dataplane cannot express a rule or tier with more than {FARTHEST} parts; split it"
+    )
 
 
 def words(instruction: bytes) -> tuple[str, bool, bool, int, int]:
