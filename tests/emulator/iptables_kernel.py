@@ -84,6 +84,10 @@ class Kernel:
         """One command on a table."""
         verb, name, *rest = words
         assert len(name) <= 28, name
+        if "--comment" in rest:  # where people look for it
+            at = rest.index("--comment")
+            number = rest[: verb in ("-I", "-R")]
+            rest = [*number, *rest[at - 2 : at + 2], *rest[len(number) : at - 2], *rest[at + 2 :]]
         rules = chains[name]
         match verb:
             case "-A":

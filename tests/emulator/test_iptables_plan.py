@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from immutables import Map
 from msgspec import structs
 
+from emulator.dataplane.iptables.changes import Changes
 from emulator.dataplane.iptables.kernel import parse
 from emulator.dataplane.iptables.plan import plan
 from emulator.dataplane.iptables.wanted import Programmed
@@ -39,12 +40,12 @@ def fates(kernel):
 
 
 @settings(deadline=None, max_examples=25)
-@given(history=st.lists(programs(), min_size=1, max_size=4), end=programs())
-def test_any_history_ends_alike(history, end):
+@given(history=st.lists(programs(), min_size=1, max_size=4), end=programs(), piece=st.sampled_from((0, 1, 3)))
+def test_any_history_ends_alike(history, end, piece):
     """Every step is one the kernel accepts, and the end does not depend on the way there (DP-1)."""
     kernel, programmed = Kernel(), EMPTY
     for stage in (*history, end):
-        planned = plan(programmed, stage, 4)
+        planned = plan(programmed, stage, 4, piece)
         kernel.run(planned)
         programmed = planned.result
     fresh = Kernel()
@@ -56,19 +57,21 @@ def test_any_history_ends_alike(history, end):
 
 
 @settings(deadline=None, max_examples=25)
-@given(died=programs(), end=programs(), cut=st.integers(0, 60))
-def test_an_agent_that_takes_over_converges(died, end, cut):
+@given(died=programs(), end=programs(), cut=st.integers(0, 60), piece=st.sampled_from((0, 1)))
+def test_an_agent_that_takes_over_converges(died, end, cut, piece):
     """What an agent left that died at any line is read back and made the program; then nothing is left to send."""
     kernel = Kernel()
     first = plan(EMPTY, died, 4)
     kernel.run(first)
-    halfway = plan(first.result, end, 4)
+    halfway = plan(first.result, end, 4, piece)
     for line in halfway.sets_before[:cut]:
         kernel.ipset(line)
     if cut > len(halfway.sets_before):
-        kernel.restore(halfway.rules)
-        for line in halfway.sets_after[: cut - len(halfway.sets_before)]:
-            kernel.ipset(line)
+        left = cut - len(halfway.sets_before)
+        kernel.restore(halfway.rules[:left] if piece else halfway.rules)  # nothing is done before a COMMIT
+        if not piece or left > len(halfway.rules):
+            for line in halfway.sets_after[:left]:
+                kernel.ipset(line)
 
     def take_over():
         types = {spec.name: spec.type for each in (died, end) for spec in specs(each)}
@@ -137,8 +140,8 @@ def both_ways(drawn):
 
 
 @settings(deadline=None, max_examples=15)
-@given(stages=st.lists(programs().map(both_ways), min_size=2, max_size=3))
-def test_no_packet_meets_a_mixture(stages):
+@given(stages=st.lists(programs().map(both_ways), min_size=2, max_size=3), piece=st.sampled_from((0, 1, 3)))
+def test_no_packet_meets_a_mixture(stages, piece):
     """At every step, what both programs deny is denied and what both allow is allowed; the end is the program."""
     kernel, programmed = Kernel(), EMPTY
     start = plan(EMPTY, stages[0], 4)
@@ -147,7 +150,7 @@ def test_no_packet_meets_a_mixture(stages):
     for _, after in pairwise(stages):
         before, seen = fates(kernel), []
         kernel.watch = lambda seen=seen: seen.append(fates(kernel))
-        planned = plan(programmed, after, 4)
+        planned = plan(programmed, after, 4, piece)
         kernel.run(planned)
         kernel.watch = lambda: None
         programmed, end = planned.result, fates(kernel)
@@ -252,12 +255,30 @@ def test_only_the_rules_from_the_first_difference_on_are_sent():
         return program(ingress=[("default", "deny", ["np:shop/web"])], policies=[policy("np:shop/web", rules[:count])])
 
     _, lines, _ = sent(of(4), of(5))
-    assert [line.partition(" -m")[0] for line in lines] == [
+    assert [" ".join(line.split(" ")[:2]) for line in lines] == [
         "*filter",
         "-A cali-pi-np.shop/web",
         "-A cali-pi-np.shop/web",
         "COMMIT",
     ]
+
+
+def test_what_decides_nothing_is_written_in_pieces():
+    """New chains are there, and then full, before the one transaction that decides; those that go do so after it."""
+    made = {"a": ["-A a -j b"], "b": ["-A b -j DROP"], "c": []}
+    changes = Changes(made=made, changed=["-R walk 1 -j a"], gone=["x", "y", "z"])
+    transactions = "\n".join(changes.lines("filter", 2)).removesuffix("\nCOMMIT").split("\nCOMMIT\n")
+    assert [text.removeprefix("*filter\n").split("\n") for text in transactions] == [
+        [":a - [0:0]", ":b - [0:0]"],
+        [":c - [0:0]"],
+        ["-A a -j b", "-A b -j DROP"],
+        ["-R walk 1 -j a"],
+        ["-F x", "-F y"],
+        ["-F z"],
+        ["-X x", "-X y"],
+        ["-X z"],
+    ]
+    assert "\n".join(changes.lines("filter", 3)).count("COMMIT") == 1
 
 
 def test_our_jump_goes_before_others():

@@ -9,18 +9,20 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from emulator.dataplane.iptables.ipset import IpSets
 from emulator.dataplane.iptables.parts import TABLES
 from emulator.dataplane.iptables.restorer import SECONDS, CommandError, Restorer, as_text, reason
+from emulator.dataplane.iptables.transactions import Transactions
 from reference.endpoints import Family
 from reference.errors import EnvironmentLacksError
 
 Variant = Literal["legacy", "nft"]
 _TABLES: dict[Family, str] = {4: "iptables", 6: "ip6tables"}
+FAMILIES = tuple(_TABLES)
 _VERBS = ("restore", "save")
 _READS = re.compile(r"^Name: (\S+)$.*?^References: (\d+)$", re.MULTILINE | re.DOTALL)
 _UNREAD_LOOKS = 20
@@ -47,25 +49,33 @@ class Commands:
                 )
             self._paths[name] = path
         self.sets = IpSets()
+        self._transactions = Transactions(self.sets) if variant == "nft" else None
         self._restorers = {
             family: Restorer(self._paths[f"{tables}-{variant}-restore"]) for family, tables in _TABLES.items()
         }
 
-    def restore(self, texts: Mapping[Family, Iterable[str]]) -> None:
+    def prepare(self) -> None:
+        """Start the restore programs: they get ready while their text is being written."""
+        for restorer in self._restorers.values():
+            restorer.start()
+
+    def restore(self, texts: Mapping[Family, Sequence[str]]) -> None:
         """Run the transactions of all tables in each family's lines, both at once; other chains are left alone."""
-        if len(texts) == 1:
-            ((family, lines),) = texts.items()
-            self._restorers[family].run(lines)
-        elif texts:
-            with ThreadPoolExecutor(len(texts)) as threads:  # they are in the namespace of this one
-                done = [threads.submit(self._restorers[family].run, lines) for family, lines in texts.items()]
-            for one in done:
-                one.result()
+        if not texts or (self._transactions is not None and self._transactions.run(texts)):
+            return
+        (first, lines), *others = texts.items()
+        with ThreadPoolExecutor(len(FAMILIES)) as threads:  # they are in the namespace of this one
+            done = [threads.submit(self._restorers[family].run, some) for family, some in others]
+            self._restorers[first].run(lines)
+        for one in done:
+            one.result()
 
     def close(self) -> None:
         """End the programs that stay."""
         for restorer in self._restorers.values():
             restorer.close()
+        if self._transactions is not None:
+            self._transactions.close()
         self.sets.close()
 
     def save(self, family: Family, *, counters: bool = False) -> str:

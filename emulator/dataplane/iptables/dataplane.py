@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
+from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.iptables.base import dispatch_chains, static_chains
-from emulator.dataplane.iptables.commands import Commands, Variant
+from emulator.dataplane.iptables.commands import FAMILIES, Commands, Variant
 from emulator.dataplane.iptables.drift import said
 from emulator.dataplane.iptables.kernel import SavedRule, parse, saved_chains, saved_rules
 from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, log_prefix
 from emulator.dataplane.iptables.parts import TABLES, Chain, Table, chain_key
-from emulator.dataplane.iptables.plan import Plan, plan
+from emulator.dataplane.iptables.plan import Plan, draft, steps
 from emulator.dataplane.iptables.restorer import CommandError
 from emulator.dataplane.iptables.trace import LegacyTrace, NftTrace
 from emulator.dataplane.iptables.wanted import Programmed
@@ -24,8 +26,9 @@ from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
 from reference.program.types import Encapsulation, NodeProgram
 
+PIECE = 200  # chains
+_LONG = 2_000  # lines
 _READINGS = 2  # of a kernel that changes between reading and writing
-FAMILIES: tuple[Family, Family] = (4, 6)
 _OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+) ?')
 _TAG = re.compile(r"(--match-set cali[46])[01]")
 
@@ -45,6 +48,7 @@ class IptablesDataplane:
         self.name = "iptables" if variant == "nft" else f"iptables-{variant}"
         self._variant: Variant = variant
         self._commands = Commands(variant)
+        self._piece = PIECE if variant == "nft" else 0  # every transaction of the legacy variant costs a whole table
         self._programmed: dict[Family, Programmed] = {}
         self._unions = Unions()
         self._watch = Watch(self._commands.sets, legacy=variant == "legacy")
@@ -54,6 +58,7 @@ class IptablesDataplane:
         for family in FAMILIES:
             self._remember((*static_chains(family, "drop", Encapsulation()), *dispatch_chains(())))
 
+    @collector_paused()
     def apply(self, program: NodeProgram) -> Applied:
         """Make the kernel be `program`, sending only what differs (DP-1, invariant 28).
 
@@ -68,6 +73,7 @@ class IptablesDataplane:
                 return self._send(program, self._programmed)
             except CommandError:
                 self._programmed = {}
+        self._commands.prepare()
         for _ in range(_READINGS):
             try:
                 return self._send(program, self._read())
@@ -102,8 +108,12 @@ class IptablesDataplane:
         return "; ".join(filter(None, words))
 
     def _listed(self) -> dict[int, str]:
-        """What the save commands print of each family, and under 0 all sets."""
-        return {0: self._commands.save_sets(), **{family: self._commands.save(family) for family in FAMILIES}}
+        """What the save commands print of each family, and under 0 all sets; nobody is asked where nothing is."""
+        names = self._commands.sets.names()
+        listed: dict[int, str] = {0: self._commands.save_sets() if any(map(OWN_SET.match, names)) else ""}
+        for family in FAMILIES:
+            listed[family] = self._commands.save(family) if self._watch.may_hold_rules(family) else ""
+        return listed
 
     def _read(self) -> dict[Family, Programmed]:
         """What the kernel holds, as far as it is ours, with no notion of why."""
@@ -111,13 +121,32 @@ class IptablesDataplane:
         return {family: Programmed(kernel=parse(family, listed[family], listed[0])) for family in FAMILIES}
 
     def _send(self, program: NodeProgram, have: Mapping[Family, Programmed]) -> Applied:
-        plans = {family: plan(have[family], program, family) for family in FAMILIES}
+        """Plan both families and carry the plans out; what may be refused is, before anything is sent.
+
+        A long plan is on its way while the next one is made. Short ones go together: they need not wait for each other,
+        and a thread that sends one would wait for the one that plans, as threads of Python do, longer than both take.
+        """
+        drafts = {family: draft(have[family], program, family) for family in FAMILIES}
+        self._programmed, self._undisturbed = {}, None  # unknown while commands are under way
+        plans: dict[Family, Plan] = {}
+        with ThreadPoolExecutor(len(FAMILIES)) as threads:  # they are in the namespace of this one
+            sent = []
+            for family in FAMILIES:
+                made = plans[family] = steps(have[family], drafts[family], family, self._piece)
+                self._remember(made.rewritten)
+                if len(made.rules) > _LONG:
+                    sent.append(threads.submit(self._carry_out, {family: made}))
+            self._carry_out({family: made for family, made in plans.items() if len(made.rules) <= _LONG})
+        for one in sent:
+            one.result()
+        self._programmed = {family: made.result for family, made in plans.items()}
+        return _applied(plans.values())
+
+    def _carry_out(self, plans: Mapping[Family, Plan]) -> None:
+        """Take the steps of plans together."""
         before = [line for made in plans.values() for line in made.sets_before]
         after = [line for made in plans.values() for line in made.sets_after]
         rules = {family: made.rules for family, made in plans.items() if made.rules}
-        for made in plans.values():
-            self._remember(made.rewritten)
-        self._programmed, self._undisturbed = {}, None  # unknown while commands are under way
         if before and rules:
             self._commands.restore_sets(before)
             before = []
@@ -126,8 +155,6 @@ class IptablesDataplane:
             self._commands.restore_sets([*before, *after])
         if destroyed := [name for made in plans.values() for name in made.destroyed]:
             self._commands.destroy_sets(destroyed)
-        self._programmed = {family: made.result for family, made in plans.items()}
-        return _applied(plans.values())
 
     def _remember(self, chains: Iterable[Chain]) -> None:
         """Tokens are kept when rules go: a drop may be reported after the rule that caused it was replaced."""

@@ -82,7 +82,10 @@ def saved_chains(text: str) -> Iterator[tuple[Table, str]]:
 
 
 def written(chain: Chain, tags: Map[str, str]) -> tuple[tuple[str, str], ...]:
-    """(hash, text) of each rule of a chain, with the names its sets have now."""
+    """(hash, text) of each rule of a chain, with the names its sets have now.
+
+    The comment is the last condition: the kernel asks for it as for the others, of packets that the others let by.
+    """
     swaps = [(f" {name} ", f" {tagged(name, '1')} ") for name in chain.set_names if tags.get(name, "0") == "1"]
     found = []
     before = f"{chain.table} {chain.name}"
@@ -91,7 +94,7 @@ def written(chain: Chain, tags: Map[str, str]) -> tuple[tuple[str, str], ...]:
         for old, new in swaps:
             text = text.replace(old, new)
         before = rule_hash(f"{before}\n{text}")
-        found.append((before, f'-m comment --comment "cali:{before} {comment(rule.comment)}" {text}'))
+        found.append((before, f'{text} -m comment --comment "cali:{before} {comment(rule.comment)}"'))
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ sets, so they need no rules of their own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import product
 
 from emulator.dataplane.iptables.names import digest, set_name
@@ -42,7 +43,7 @@ class Needs:
 
     def in_set(self, base: str, kind: SetType, side: Side, *, positive: bool) -> str:
         """Look an address, or an address and port, up in a set of the program; one it lacks exists and is empty."""
-        return self._look(SetSpec(set_name(base, self.family), kind), side, positive)
+        return self._look(_set_spec(base, kind, self.family), side, positive)
 
     def in_nets(self, nets: Sequence[str], side: Side, *, positive: bool) -> str:
         """Look an address up in a set with these members for ever, shared by every rule that lists the same."""
@@ -57,6 +58,11 @@ class Needs:
         return f"-m set {_not(positive)}--match-set {spec.name} {sides}"
 
 
+@lru_cache(maxsize=65536)
+def _set_spec(base: str, kind: SetType, family: Family) -> SetSpec:
+    return SetSpec(set_name(base, family), kind)
+
+
 def conditions(match: Match, needs: Needs) -> Iterator[str]:
     """The conditions of each kernel rule that a Match needs in a family; none when it can match nothing there."""
     if match.family not in (None, needs.family):
@@ -64,14 +70,21 @@ def conditions(match: Match, needs: Needs) -> Iterator[str]:
     addresses = _addresses(match, needs)
     if addresses is None:
         return
-    for protocol in _protocols(match, needs.family):
-        for ports in product(_ports(match, True, needs), _ports(match, False, needs)):
-            parts = (protocol, *ports, *_forbidden_ports(match, needs), *addresses)
-            yield " ".join(part for part in parts if part)
+    alternatives = (
+        list(_protocols(match, needs.family)),
+        _ports(match.source_ports, match.source_port_sets, "src", needs),
+        _ports(match.destination_ports, match.destination_port_sets, "dst", needs),
+    )
+    always = [*_forbidden_ports(match, needs), *addresses]
+    for chosen in product(*alternatives):
+        yield " ".join([part for part in (*chosen, *always) if part])
 
 
 def _protocols(match: Match, family: Family) -> Iterator[str]:
     """The protocol conditions, one for each alternative; an ICMP protocol of the other family has none (RULE-4)."""
+    if match.protocol in PORTED and match.not_protocol is None:
+        yield f"-p {match.protocol}"
+        return
     icmp = _ICMP[family]
     wanted: Sequence[int | None] = [match.protocol]
     if match.protocol is None:
@@ -121,15 +134,13 @@ def _names_ports(match: Match) -> bool:
     return bool(match.source_ports or match.destination_ports or match.not_source_ports or match.not_destination_ports)
 
 
-def _ports(match: Match, source: bool, needs: Needs) -> list[str]:
+def _ports(ports: Sequence[PortRange], sets: Sequence[str], side: Side, needs: Needs) -> list[str]:
     """RULE-5: numbers or named ports; each alternative is a rule of its own."""
-    ports = match.source_ports if source else match.destination_ports
-    sets = match.source_port_sets if source else match.destination_port_sets
     if not ports and not sets:
         return [""]
-    option = "--sports" if source else "--dports"
+    option = "--sports" if side == "src" else "--dports"
     found = [f"-m multiport {option} {words}" for words in slots(ports)]
-    found.extend(needs.in_set(base, "hash:ip,port", _SIDES[not source], positive=True) for base in sets)
+    found.extend(needs.in_set(base, "hash:ip,port", side, positive=True) for base in sets)
     return found
 
 
@@ -142,22 +153,22 @@ def _forbidden_ports(match: Match, needs: Needs) -> Iterator[str]:
         or match.not_destination_port_sets
     ):
         return
-    for source, ports, sets in (
-        (True, match.not_source_ports, match.not_source_port_sets),
-        (False, match.not_destination_ports, match.not_destination_port_sets),
+    for side, ports, sets in (
+        ("src", match.not_source_ports, match.not_source_port_sets),
+        ("dst", match.not_destination_ports, match.not_destination_port_sets),
     ):
-        option = "--sports" if source else "--dports"
+        option = "--sports" if side == "src" else "--dports"
         for words in slots(ports):
             yield f"-m multiport ! {option} {words}"
         for base in sets:
-            yield needs.in_set(base, "hash:ip,port", _SIDES[not source], positive=False)
+            yield needs.in_set(base, "hash:ip,port", _SIDES[side == "dst"], positive=False)
 
 
 def slots(ports: Sequence[PortRange]) -> Iterator[str]:
     """Ports in as many lists as multiport needs; every port is in one of them only."""
     begun: list[str] = []
     used = 0
-    for low, high in merge_ports(ports):
+    for low, high in merge_ports(ports) if len(ports) > 1 else ((port.low, port.high) for port in ports):
         size = 1 if low == high else 2
         if used + size > MULTIPORT_SLOTS:
             yield ",".join(begun)
@@ -171,19 +182,27 @@ def slots(ports: Sequence[PortRange]) -> Iterator[str]:
 def _addresses(match: Match, needs: Needs) -> list[str] | None:
     """The address conditions; None where a list cut down to nothing takes the rule out of the family (RULE-13)."""
     found: list[str] = []
-    for side, positive, nets, sets in (
-        ("src", True, match.source_nets, match.source_sets),
-        ("src", False, match.not_source_nets, match.not_source_sets),
-        ("dst", True, match.destination_nets, match.destination_sets),
-        ("dst", False, match.not_destination_nets, match.not_destination_sets),
-    ):
+    for side, positive, nets, sets in _asked(match):
         if nets:
             mine = merge(nets, needs.family)
             if not mine or (not positive and mine[0].endswith("/0")):
                 return None
-            found.append(_nets(mine, _SIDES[side == "dst"], positive, needs))
-        found.extend(needs.in_set(base, "hash:net", _SIDES[side == "dst"], positive=positive) for base in sets)
+            found.append(_nets(mine, side, positive, needs))
+        for base in sets:
+            found.append(needs.in_set(base, "hash:net", side, positive=positive))
     return found
+
+
+def _asked(match: Match) -> Iterator[tuple[Side, bool, tuple[str, ...], tuple[str, ...]]]:
+    """(side, whether an address must be in them, nets, sets) of what a Match asks of addresses."""
+    if match.source_nets or match.source_sets:
+        yield "src", True, match.source_nets, match.source_sets
+    if match.not_source_nets or match.not_source_sets:
+        yield "src", False, match.not_source_nets, match.not_source_sets
+    if match.destination_nets or match.destination_sets:
+        yield "dst", True, match.destination_nets, match.destination_sets
+    if match.not_destination_nets or match.not_destination_sets:
+        yield "dst", False, match.not_destination_nets, match.not_destination_sets
 
 
 def _nets(nets: Sequence[str], side: Side, positive: bool, needs: Needs) -> str:

@@ -96,4 +96,5 @@ def log_prefix(ref: RuleRef) -> str:
 
 def comment(words: str) -> str:
     """Words for people that survive quoting."""
-    return (_UNQUOTABLE.sub("?", words) if _UNQUOTABLE.search(words) else words)[:COMMENT_LIMIT]
+    plain = words.isascii() and words.isprintable() and '"' not in words and "\\" not in words
+    return (words if plain else _UNQUOTABLE.sub("?", words))[:COMMENT_LIMIT]

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from emulator.dataplane.contract import RuleRef
+from emulator.dataplane.references import NOTHING
 
 Table = Literal["raw", "mangle", "filter", "nat"]
 TABLES: tuple[Table, ...] = ("raw", "mangle", "filter", "nat")
@@ -15,7 +16,7 @@ SetType = Literal["hash:net", "hash:ip,port", "hash:net,iface"]
 Side = Literal["src", "dst"]
 
 
-class SetSpec(msgspec.Struct, frozen=True):
+class SetSpec(msgspec.Struct, frozen=True, gc=False):
     """A set, by its first name (the other one differs in a digit: `names.flipped`); its members are kept apart."""
 
     name: str
@@ -36,7 +37,7 @@ def split_key(key: str) -> tuple[Table, str]:
     return msgspec.convert(table, Table), name
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(msgspec.Struct, frozen=True, gc=False):
     """One kernel rule without its chain. `ref` is what it stands for and counts; None for plumbing."""
 
     text: str
@@ -68,13 +69,13 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def jump_keys(self) -> frozenset[str]:
         """The keys of the chains jumped to; a jump stays in its table."""
-        return frozenset(chain_key(self.table, name) for name in self.jumps)
+        return frozenset(chain_key(self.table, name) for name in self.jumps) if self.jumps else NOTHING
 
     @property
     def reads(self) -> Iterator[tuple[SetSpec, frozenset[str], str]]:
         """Every set its rules read, with its members if it is a literal, and the side they read."""
         literals = dict(self.literals)
-        return ((spec, literals.get(spec, frozenset()), side) for spec, side in self.lookups)
+        return ((spec, literals.get(spec, NOTHING), side) for spec, side in self.lookups)
 
     @property
     def set_names(self) -> frozenset[str]:

@@ -7,17 +7,22 @@ that no packet meets a mixture of two programs (DP-1):
   beside it, under its other name, and the rules that read it go over to that one together with all other rules;
 - a union, which decides nothing by itself, gains members before everything else and loses them after;
 - addresses a pod loses are taken from the anti-spoofing set before the rules change, those it gains are added after.
+
+Making a plan has two parts, so that the first family's is on its way while the second one's is written: a draft, in
+which all is refused that cannot be said, and the steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 from immutables import Map
 
 from emulator.dataplane.iptables.base import HOOKS, nat_sources_set, pools_set, sources_set
-from emulator.dataplane.iptables.kernel import Kernel, KernelSet, common, hook_rule, kernel_member, written
+from emulator.dataplane.iptables.changes import Changes, edits
+from emulator.dataplane.iptables.kernel import Kernel, KernelSet, hook_rule, kernel_member, written
 from emulator.dataplane.iptables.names import is_union_name, tagged
 from emulator.dataplane.iptables.parts import TABLES, Chain, Content, SetType, Table, split_key
 from emulator.dataplane.iptables.wanted import Programmed, drafted
@@ -45,26 +50,50 @@ class Plan(msgspec.Struct, frozen=True):
         return len(self.sets_before) + len(self.rules) + len(self.sets_after) + len(self.destroyed)
 
 
-def plan(before: Programmed, program: NodeProgram, family: Family) -> Plan:
+def plan(before: Programmed, program: NodeProgram, family: Family, piece: int = 0) -> Plan:
     """What turns `before` into `program`; nothing if it is there already (invariant 28).
 
-    `before` without a program is a kernel read back: everything in it is compared.
+    `before` without a program is a kernel read back: everything in it is compared. `piece` is how many chains one
+    transaction makes or removes where none of them decides anything; 0 for as many as there are.
+    """
+    return steps(before, draft(before, program, family), family, piece)
+
+
+def draft(before: Programmed, program: NodeProgram, family: Family) -> Drafted | None:
+    """What the program is in a family's chains and sets; None if it is the one that is there.
+
+    Raises:
+        EnvironmentLacksError: iptables cannot say something.
     """
     if before.program is program:
+        return None
+    made = drafted(before, program, family)
+    return Drafted(made.finish(before, program), made.touched_chains, made.touched_sets)
+
+
+def steps(before: Programmed, drafted_: Drafted | None, family: Family, piece: int = 0) -> Plan:
+    """The plan that leads to a draft."""
+    if drafted_ is None:
         return Plan((), (), (), (), before, ())
-    draft = drafted(before, program, family)
-    after = draft.finish(before, program)
-    everything = before.program is None
-    chains = dict.fromkeys([*draft.touched_chains, *(before.kernel.chains if everything else ())])
-    sets = dict.fromkeys([*draft.touched_sets, *(before.kernel.sets if everything else ())])
-    return _Steps(before, after, family).plan(chains, sets)
+    read = before.program is None
+    chains = dict.fromkeys([*drafted_.chains, *(before.kernel.chains if read else ())])
+    sets = dict.fromkeys([*drafted_.sets, *(before.kernel.sets if read else ())])
+    return _Steps(before, drafted_.after, family, piece).plan(chains, sets)
+
+
+class Drafted(NamedTuple):
+    """What is to be, and the keys of the chains and the names of the sets that may differ."""
+
+    after: Programmed
+    chains: Iterable[str]
+    sets: Iterable[str]
 
 
 class _Steps:
     """The commands that lead from one `Programmed` to another."""
 
-    def __init__(self, before: Programmed, after: Programmed, family: Family) -> None:
-        self._before, self._after, self._family = before, after, family
+    def __init__(self, before: Programmed, after: Programmed, family: Family, piece: int) -> None:
+        self._before, self._after, self._family, self._piece = before, after, family, piece
         self._kernel_sets, self._kernel_chains = before.kernel.sets, before.kernel.chains
         self._unseen = {nat_sources_set(family).name, pools_set(family).name}  # change no verdict
         self._sets_before: list[str] = []
@@ -101,7 +130,7 @@ class _Steps:
         have, want = self._kernel_chains.get(name), self._after.chain(name)
         if have is None or want is None:
             return not (have is None and want is None)
-        return have != tuple(found for found, _ in written(want, tags))
+        return have != tuple([found for found, _ in written(want, tags)])
 
     def _readers(self, flipped: set[str]) -> Iterator[str]:
         for chain in (*self._after.chains.values(), *self._after.groups.values()):
@@ -207,41 +236,25 @@ class _Steps:
     def _rules(
         self, differ: Iterable[str], hooks: Mapping[tuple[Table, str], list[str]], tags: Map[str, str]
     ) -> tuple[str, ...]:
-        """One restore: each table a transaction of new chains, changed rules, our jumps, and what goes."""
-        made: dict[Table, list[str]] = {table: [] for table in TABLES}
-        changed: dict[Table, list[str]] = {table: [] for table in TABLES}
-        flushed: dict[Table, list[str]] = {table: [] for table in TABLES}
-        gone: dict[Table, list[str]] = {table: [] for table in TABLES}
+        """What each table needs: new chains, changed rules, our jumps, and what goes."""
+        changes: dict[Table, Changes] = {table: Changes() for table in TABLES}
+        kernel_chains = self._kernel_chains.mutate()
         for key in differ:
-            have, want = self._kernel_chains.get(key), self._after.chain(key)
+            have, want = kernel_chains.get(key), self._after.chain(key)
             if want is None:
                 if have is not None:
                     table, name = split_key(key)
-                    flushed[table].append(f"-F {name}")
-                    gone[table].append(f"-X {name}")
-                    self._kernel_chains = self._kernel_chains.delete(key)
+                    changes[table].gone.append(name)
+                    del kernel_chains[key]
                 continue
             lines = written(want, tags)
             if have is None:
-                made[want.table].append(f":{want.name} - [0:0]")
-                changed[want.table].extend([f"-A {want.name} {line}" for _, line in lines])
+                changes[want.table].made[want.name] = [f"-A {want.name} {line}" for _, line in lines]
             else:
-                changed[want.table].extend(_edits(want.name, have, lines))
-            self._kernel_chains = self._kernel_chains.set(key, tuple(found for found, _ in lines))
+                changes[want.table].changed.extend(edits(want.name, have, lines))
+            kernel_chains[key] = tuple([found for found, _ in lines])
             self._rewritten.append(want)
+        self._kernel_chains = kernel_chains.finish()
         for (table, _), lines_of_hook in hooks.items():
-            changed[table].extend(lines_of_hook)
-        found: list[str] = []
-        for table in TABLES:
-            if body := [*made[table], *changed[table], *flushed[table], *gone[table]]:
-                found += [f"*{table}", *body, "COMMIT"]
-        return tuple(found)
-
-
-def _edits(name: str, have: tuple[str, ...], want: tuple[tuple[str, str], ...]) -> Iterator[str]:
-    """From the first rule that differs on (IPT-4)."""
-    same = common(have, [found for found, _ in want])
-    for at, (_, line) in enumerate(want[same:], same + 1):
-        yield f"-R {name} {at} {line}" if at <= len(have) else f"-A {name} {line}"
-    for _ in range(len(have) - len(want)):
-        yield f"-D {name} {len(want) + 1}"
+            changes[table].changed.extend(lines_of_hook)
+        return tuple(line for table in TABLES for line in changes[table].lines(table, self._piece))

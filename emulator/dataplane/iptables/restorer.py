@@ -7,16 +7,20 @@ COMMIT, and with `--verbose` echoes a comment as soon as everything before it is
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from reference.errors import MuslinError
 
 SECONDS = 60
+_PIPE = 1 << 20  # bytes; a reader that finds more has less to wait for a writer busy with other things
+F_SETPIPE_SZ = 1031
 _LONG = 1 << 20  # after that much text a program has grown, and a new one is started next time
 
 
@@ -34,6 +38,14 @@ class Restorer:
         self._process: subprocess.Popen[bytes] | None = None
         self._texts = 0
 
+    def start(self) -> None:
+        """Start the program if it does not run: it gets ready while its text is being written.
+
+        Raises:
+            CommandError: it is not to be had.
+        """
+        self._process = self._process or _start(self._command)
+
     def run(self, lines: Iterable[str]) -> None:
         """Run the transactions of all tables in `lines`; returns when they are in force.
 
@@ -43,8 +55,9 @@ class Restorer:
         self._texts += 1
         given = as_text(lines)
         echo = f"# text {self._texts}\n".encode()
-        process = self._process = self._process or _start(self._command)
-        said = _converse(process, given.encode() + echo, echo)
+        self.start()
+        assert self._process is not None
+        said = _converse(self._process, given.encode() + echo, echo)
         if not said.endswith(echo):
             self.close()
             raise CommandError(f"{self._name} refused: {reason(said.decode(errors='replace'), given)}")
@@ -61,11 +74,15 @@ class Restorer:
 
 def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
         )
     except OSError as error:
         raise CommandError(f"{command[0]} did not run: {error}") from error
+    assert process.stdin is not None
+    with suppress(OSError):  # an ordinary user may have used up what is granted
+        fcntl.fcntl(process.stdin, F_SETPIPE_SZ, _PIPE)
+    return process
 
 
 def _converse(process: subprocess.Popen[bytes], given: bytes, echo: bytes) -> bytes:
@@ -98,7 +115,7 @@ def _converse(process: subprocess.Popen[bytes], given: bytes, echo: bytes) -> by
 
 def as_text(lines: Iterable[str]) -> str:
     """The lines as a program reads them."""
-    return "".join(f"{line}\n" for line in lines)
+    return "\n".join([*lines, ""])
 
 
 def reason(words: str, given: str) -> str:

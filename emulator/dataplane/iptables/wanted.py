@@ -65,9 +65,8 @@ def _take_chains(
     draft: Draft[Chain, SetSpec], old: NodeProgram, new: NodeProgram, family: Family, *, first: bool
 ) -> None:
     """Put the chains of changed parts in place of the old ones."""
-    for policy_id, _, policy in differing(old.policies, new.policies):
-        keys = [chain_key("filter", policy_chain(policy_id, direction)) for direction in DIRECTIONS]
-        draft.replace(keys, policy_chains(policy, family) if policy else ())
+    for policy_id, old_policy, policy in differing(old.policies, new.policies):
+        draft.replace(_policy_keys(policy_id) if old_policy else (), policy_chains(policy, family) if policy else ())
     for _, old_walk, walk in differing(old.walks, new.walks):
         draft.replace(_walk_keys(old_walk), (walk_to_chain(walk),) if walk else ())
     if first or old.endpoints != new.endpoints:
@@ -89,6 +88,10 @@ def _has_same_guards(old: NodeProgram, new: NodeProgram) -> bool:
 
 def _keys(chains: Iterable[Chain]) -> list[str]:
     return [chain.key for chain in chains]
+
+
+def _policy_keys(policy_id: str) -> list[str]:
+    return [chain_key("filter", policy_chain(policy_id, direction)) for direction in DIRECTIONS]
 
 
 def _walk_keys(walk: Walk | None) -> list[str]:

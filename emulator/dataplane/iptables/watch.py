@@ -12,8 +12,9 @@ from emulator.dataplane.iptables.ipset import IpSets
 from emulator.dataplane.iptables.parts import TABLES
 from emulator.dataplane.iptables.xtables import LegacyTables
 from emulator.nfnetlink import AF_INET, AF_INET6, SUBSYS_NFTABLES, Message, NetfilterSocket, attributes, string
+from reference.endpoints import Family
 
-_GET_RULE, _GET_GENERATION = SUBSYS_NFTABLES << 8 | 7, SUBSYS_NFTABLES << 8 | 16
+_GET_TABLE, _GET_RULE, _GET_GENERATION = (SUBSYS_NFTABLES << 8 | kind for kind in (1, 7, 16))
 
 
 class Watch:
@@ -29,6 +30,13 @@ class Watch:
     def state(self) -> Hashable:
         """Equal to what it was before if nobody changed anything in between."""
         return self._tables.state() if self._legacy else self._generation(), self._sets.state()
+
+    def may_hold_rules(self, family: Family) -> bool:
+        """Whether our four tables may hold any; asked before they are read, which takes several milliseconds."""
+        if self._legacy:
+            return any(self._tables.holds_rules(family, table) for table in TABLES)
+        asked = Message(_GET_TABLE, b"", family=AF_INET if family == 4 else AF_INET6)
+        return any(string(attributes(body)[1]) in TABLES for body in self._socket.dump(asked))
 
     def conflict(self) -> str:
         """A line that names the tables in which the other variant has rules as well (IPT-7); "" if there are none."""

@@ -77,9 +77,13 @@ class LegacyTables:
             except OSError:  # an ordinary user may not look
                 continue
             for table in names:
-                if self._info(family, table)[0] > _bare(table):
+                if self.holds_rules(family, table):
                     found.append(f"{tools[family]} {table}")
         return found
+
+    def holds_rules(self, family: Family, table: str) -> bool:
+        """Whether anybody has rules or chains in a table. One that is not there is set up by the kernel."""
+        return self._info(family, table)[0] > _bare(table)
 
     def close(self) -> None:
         """Close the sockets."""
