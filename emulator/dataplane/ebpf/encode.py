@@ -214,16 +214,19 @@ class Draft:
         for base in reversed(sets):
             self._write(_ADDRESS_AND_PORT | flags | self._numbers.set(base) << _ARGUMENT, behind)
             flags, behind = flags & ~_LEAVES | _TRUE, group
-        for each in reversed(ranges):
-            ports = (each.low << 16 | each.high) << _ARGUMENT
-            words.append(_PORTS | flags | (len(words) - behind) << _SKIP | ports)
+        for ports in reversed(_ports(ranges)):
+            words.append(_PORTS | flags | (len(words) - behind) << _SKIP | ports << _ARGUMENT)
             flags, behind = flags & ~_LEAVES | _TRUE, group
 
     def _no_port(self, ranges: Sequence[PortRange], sets: Sequence[str], flags: int, behind: int) -> None:
         for base in reversed(sets):
             self._write(_ADDRESS_AND_PORT | _TRUE | flags | self._numbers.set(base) << _ARGUMENT, behind)
-        for each in reversed(ranges):
-            self._write(_PORTS | _TRUE | flags | (each.low << 16 | each.high) << _ARGUMENT, behind)
+        for ports in reversed(_ports(ranges)):
+            self._write(_PORTS | _TRUE | flags | ports << _ARGUMENT, behind)
+
+
+def _ports(ranges: Iterable[PortRange]) -> list[int]:
+    return [each.low << 16 | each.high for each in ranges]
 
 
 def _icmp(icmp_type: int, code: int | None) -> int:
