@@ -175,18 +175,18 @@ class Keys(NamedTuple):
 
 def member_keys(number: int, members: Collection[str]) -> Keys:
     """The places of CIDRs ("10.0.0.0/8"), or of "address,protocol,port", all canonical and of the set's family."""
-    family = socket.AF_INET6 if number & 1 else socket.AF_INET
-    host = "/128" if number & 1 else "/32"
-    hosts = [member.removesuffix(host) for member in members if member.endswith(host)]
+    family, host = (socket.AF_INET6, "/128\n") if number & 1 else (socket.AF_INET, "/32\n")
+    # There may be very many, and most are single addresses: text is taken apart as a whole.
+    texts = "\n".join([*members, ""]).replace(host, "\n").splitlines()
+    others = [text for text in texts if "/" in text or "," in text]
+    hosts = [text for text in texts if "/" not in text and "," not in text] if others else texts
     keys = Keys(_host_keys(number, hosts, family), {})
-    if len(hosts) == len(members):
-        return keys
-    for member in [member for member in members if not member.endswith(host)]:
-        address, slash, prefix = member.partition("/")
+    for text in others:
+        address, slash, prefix = text.partition("/")
         if slash:
             keys.nets[_MEMBER_KEY.pack(32 + int(prefix), number, packed(address))] = int(prefix)
         else:
-            address, protocol, port = member.split(",")
+            address, protocol, port = text.split(",")
             keys.hosts.append(_MEMBER_KEY.pack(number, int(protocol) << 16 | int(port), packed(address)))
     return keys
 
