@@ -39,7 +39,7 @@ class Kernel:
         """Everything a plan sends."""
         for line in planned.sets_before:
             self.ipset(line)
-        self.restore(planned.rules)
+        self.restore((*planned.prepared, *planned.rules))
         for line in (*planned.sets_after, *(f"destroy {name}" for name in planned.destroyed)):
             self.ipset(line)
 

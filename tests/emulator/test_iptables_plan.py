@@ -68,8 +68,9 @@ def test_an_agent_that_takes_over_converges(died, end, cut, piece):
         kernel.ipset(line)
     if cut > len(halfway.sets_before):
         left = cut - len(halfway.sets_before)
-        kernel.restore(halfway.rules[:left] if piece else halfway.rules)  # nothing is done before a COMMIT
-        if not piece or left > len(halfway.rules):
+        rules = (*halfway.prepared, *halfway.rules)
+        kernel.restore(rules[:left] if piece else rules)  # nothing is done before a COMMIT
+        if not piece or left > len(rules):
             for line in halfway.sets_after[:left]:
                 kernel.ipset(line)
 
@@ -264,20 +265,21 @@ def test_only_the_rules_from_the_first_difference_on_are_sent():
 
 
 def test_what_decides_nothing_is_written_in_pieces():
-    """New chains are there, and then full, before the one transaction that decides; those that go do so after it."""
-    made = {"a": ["-A a -j b"], "b": ["-A b -j DROP"], "c": []}
-    changes = Changes(made=made, changed=["-R walk 1 -j a"], gone=["x", "y", "z"])
-    transactions = "\n".join(changes.lines("filter", 2)).removesuffix("\nCOMMIT").split("\nCOMMIT\n")
+    """New chains are there, targets first, before the one transaction that decides; those that go do so after it."""
+    made = {"cali-a": ["-A cali-a -j cali-c"], "cali-b": [], "cali-c": ["-A cali-c -j DROP"]}
+    changes = Changes(made=made, changed=["-R walk 1 -j cali-a"], gone=["x", "y", "z"])
+    lines = (*changes.beforehand("filter", 2), *changes.lines("filter", 2))
+    transactions = "\n".join(lines).removesuffix("\nCOMMIT").split("\nCOMMIT\n")
     assert [text.removeprefix("*filter\n").split("\n") for text in transactions] == [
-        [":a - [0:0]", ":b - [0:0]"],
-        [":c - [0:0]"],
-        ["-A a -j b", "-A b -j DROP"],
-        ["-R walk 1 -j a"],
+        [":cali-c - [0:0]", ":cali-a - [0:0]", "-A cali-c -j DROP", "-A cali-a -j cali-c"],
+        [":cali-b - [0:0]"],
+        ["-R walk 1 -j cali-a"],
         ["-F x", "-F y"],
         ["-F z"],
         ["-X x", "-X y"],
         ["-X z"],
     ]
+    assert list(changes.beforehand("filter", 3)) == []
     assert "\n".join(changes.lines("filter", 3)).count("COMMIT") == 1
 
 

@@ -142,7 +142,7 @@ def test_dispatch_is_a_tree():
     made = {
         chain.name: [rule.text for rule in chain.rules if "NFLOG" not in rule.text]
         for chain in dispatch_chains(
-            EndpointProgram(name=name, interface=name, addresses=(), ingress="i", egress="e") for name in names
+            tuple(EndpointProgram(name=name, interface=name, addresses=(), ingress="i", egress="e") for name in names)
         )
     }
     assert made["cali-to-wl-dispatch"] == [

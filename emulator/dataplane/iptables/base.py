@@ -6,7 +6,8 @@ the host to its own pods, for which no rule is needed (CT-1).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import lru_cache
 
 from emulator.dataplane.iptables.chains import guard_rules
 from emulator.dataplane.iptables.hosts import FROM_FORWARD, FROM_HOST, FROM_UNTRACKED, TO_FORWARD, link_rules
@@ -141,7 +142,8 @@ def _nat(family: Family) -> tuple[Chain, Chain]:
     )
 
 
-def dispatch_chains(endpoints: Iterable[EndpointProgram]) -> tuple[Chain, ...]:
+@lru_cache(maxsize=4)  # both families ask
+def dispatch_chains(endpoints: tuple[EndpointProgram, ...]) -> tuple[Chain, ...]:
     """From interfaces to walks, and from interfaces to the guard against spoofing."""
     known = sorted(endpoints, key=lambda endpoint: endpoint.interface)
     from_walks = {e.interface: walk_chain(e.egress, "egress") for e in known}

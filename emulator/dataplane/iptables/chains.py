@@ -142,6 +142,7 @@ def guard_rules(matching: str, guard: Guard, direction: FlowDirection) -> tuple[
     return deny(matching, RuleRef(tier=tier, direction=direction, guard=guard))
 
 
+@lru_cache(maxsize=4096)  # both families ask
 def walk_to_chain(walk: Walk, table: Table = "filter") -> Chain:
     """The way of a packet through tiers and profiles (POL-12 … POL-15).
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, islice
 
 import msgspec
 
 from emulator.dataplane.iptables.kernel import common
 from emulator.dataplane.iptables.parts import Table
+
+_TARGET = re.compile(r" -[jg] (cali-\S+)")
 
 
 class Changes(msgspec.Struct):
@@ -18,28 +21,29 @@ class Changes(msgspec.Struct):
     changed: list[str] = []  # lines for chains that are there
     gone: list[str] = []  # chains, by name
 
-    def lines(self, table: Table, piece: int) -> Iterator[str]:
-        """One transaction for all of it.
+    def beforehand(self, table: Table, piece: int) -> Iterator[str]:
+        """The new chains, in transactions of a `piece` each, if they are more than that: nothing leads to them yet.
 
-        Chains beyond a `piece` are in transactions of their own: the new ones before it, when nothing leads to them
-        yet, the ones that go after it. The nft variant's restore program looks every line's chain up in a list of all
-        chains of the transaction, which takes ten seconds for 10,000 policies at once and half a second in pieces.
+        The nft variant's restore program looks every line's chain up in a list of all chains of the transaction, which
+        takes ten seconds for 10,000 policies at once and half a second in pieces.
         """
-        made, gone = self.made, self.gone
-        if piece and len(made) > piece:
-            for some in _pieces(made, piece):
-                yield from _transaction(table, map(_declared, some))
-            for some in _pieces(made, piece):
-                yield from _transaction(table, _rules(made, some))
-            made = {}
-        later = gone if piece and len(gone) > piece else []
-        yield from _transaction(
-            table,
-            (*map(_declared, made), *_rules(made, made), *self.changed, *(() if later else _removed(gone))),
-        )
+        if self._in_pieces(self.made, piece):
+            for some in _pieces(_targets_first(self.made), piece):
+                yield from _transaction(table, (*map(_declared, some), *_rules(self.made, some)))
+
+    def lines(self, table: Table, piece: int) -> Iterator[str]:
+        """One transaction for all the rest; of chains that go and are more than a piece, it is followed by theirs."""
+        made = {} if self._in_pieces(self.made, piece) else self.made
+        later = self.gone if self._in_pieces(self.gone, piece) else []
+        gone = [] if later else self.gone
+        yield from _transaction(table, (*map(_declared, made), *_rules(made, made), *self.changed, *_removed(gone)))
         for verb in ("-F", "-X"):
             for some in _pieces(later, piece):
                 yield from _transaction(table, (f"{verb} {name}" for name in some))
+
+    @staticmethod
+    def _in_pieces(names: Collection[str], piece: int) -> bool:
+        return 0 < piece < len(names)
 
 
 def edits(name: str, have: tuple[str, ...], want: tuple[tuple[str, str], ...]) -> Iterator[str]:
@@ -68,11 +72,27 @@ def _rules(made: Mapping[str, list[str]], names: Iterable[str]) -> Iterator[str]
     return chain.from_iterable(made[name] for name in names)
 
 
-def _removed(names: Iterable[str]) -> Iterator[str]:
+def _removed(names: list[str]) -> Iterator[str]:
     """All are emptied before the first is removed: they may lead to each other."""
-    found = list(names)
-    yield from (f"-F {name}" for name in found)
-    yield from (f"-X {name}" for name in found)
+    for verb in ("-F", "-X"):
+        yield from (f"{verb} {name}" for name in names)
+
+
+def _targets_first(made: Mapping[str, list[str]]) -> Iterable[str]:
+    """The names of chains, each after those of them that its rules lead to."""
+    found: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        for line in made[name]:
+            target = _TARGET.search(line)
+            if target and target[1] in made and target[1] not in found:
+                visit(target[1])
+        found[name] = None
+
+    for name in made:
+        if name not in found:
+            visit(name)
+    return found
 
 
 def _pieces(names: Iterable[str], piece: int) -> Iterator[list[str]]:

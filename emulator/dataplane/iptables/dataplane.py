@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, RuleRef
@@ -14,7 +14,7 @@ from emulator.dataplane.iptables.drift import said
 from emulator.dataplane.iptables.kernel import SavedRule, parse, saved_chains, saved_rules
 from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, log_prefix
 from emulator.dataplane.iptables.parts import TABLES, Chain, Table, chain_key
-from emulator.dataplane.iptables.plan import Plan, draft, steps
+from emulator.dataplane.iptables.plan import Plan, plan
 from emulator.dataplane.iptables.restorer import CommandError
 from emulator.dataplane.iptables.trace import LegacyTrace, NftTrace
 from emulator.dataplane.iptables.wanted import Programmed
@@ -27,7 +27,6 @@ from reference.packet import Packet
 from reference.program.types import Encapsulation, NodeProgram
 
 PIECE = 200  # chains
-_LONG = 2_000  # lines
 _READINGS = 2  # of a kernel that changes between reading and writing
 _OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+) ?')
 _TAG = re.compile(r"(--match-set cali[46])[01]")
@@ -121,38 +120,42 @@ class IptablesDataplane:
         return {family: Programmed(kernel=parse(family, listed[family], listed[0])) for family in FAMILIES}
 
     def _send(self, program: NodeProgram, have: Mapping[Family, Programmed]) -> Applied:
-        """Plan both families and carry the plans out; what may be refused is, before anything is sent.
-
-        A long plan is on its way while the next one is made. Short ones go together: they need not wait for each other,
-        and a thread that sends one would wait for the one that plans, as threads of Python do, longer than both take.
-        """
-        drafts = {family: draft(have[family], program, family) for family in FAMILIES}
-        self._programmed, self._undisturbed = {}, None  # unknown while commands are under way
+        """Plan both families, then carry the plans out: what may be refused is, before anything is that decides."""
         plans: dict[Family, Plan] = {}
         with ThreadPoolExecutor(len(FAMILIES)) as threads:  # they are in the namespace of this one
-            sent = []
+            ahead: dict[Family, Future[None]] = {}
             for family in FAMILIES:
-                made = plans[family] = steps(have[family], drafts[family], family, self._piece)
+                made = plans[family] = plan(have[family], program, family, self._piece)
+                if made.prepared and not have[family].kernel.sets:  # no set of the kernel is touched
+                    self._forget_for_now()
+                    ahead[family] = threads.submit(self._prepare, {family: made})
+            self._forget_for_now()
+            for made in plans.values():
                 self._remember(made.rewritten)
-                if len(made.rules) > _LONG:
-                    sent.append(threads.submit(self._carry_out, {family: made}))
-            self._carry_out({family: made for family, made in plans.items() if len(made.rules) <= _LONG})
-        for one in sent:
-            one.result()
+            self._prepare({family: made for family, made in plans.items() if family not in ahead})
+            for one in ahead.values():
+                one.result()
+        self._carry_out(plans)
         self._programmed = {family: made.result for family, made in plans.items()}
-        return _applied(plans.values())
+        lines = [line for made in plans.values() for line in made.lines]
+        return Applied(len(lines), sum(map(len, lines)) + len(lines))
+
+    def _forget_for_now(self) -> None:
+        """While commands are under way nobody knows what is programmed."""
+        self._programmed, self._undisturbed = {}, None
+
+    def _prepare(self, plans: Mapping[Family, Plan]) -> None:
+        """What goes before the rules that decide, if there are any."""
+        before = [line for made in plans.values() for line in made.sets_before]
+        if before:
+            self._commands.restore_sets(before)
+        self._commands.restore({family: made.prepared for family, made in plans.items() if made.prepared})
 
     def _carry_out(self, plans: Mapping[Family, Plan]) -> None:
-        """Take the steps of plans together."""
-        before = [line for made in plans.values() for line in made.sets_before]
-        after = [line for made in plans.values() for line in made.sets_after]
-        rules = {family: made.rules for family, made in plans.items() if made.rules}
-        if before and rules:
-            self._commands.restore_sets(before)
-            before = []
-        self._commands.restore(rules)
-        if before or after:
-            self._commands.restore_sets([*before, *after])
+        """The rules that decide, and what goes after."""
+        self._commands.restore({family: made.rules for family, made in plans.items() if made.rules})
+        if after := [line for made in plans.values() for line in made.sets_after]:
+            self._commands.restore_sets(after)
         if destroyed := [name for made in plans.values() for name in made.destroyed]:
             self._commands.destroy_sets(destroyed)
 
@@ -240,12 +243,6 @@ class IptablesDataplane:
         """End the restore programs; what is programmed stays."""
         self._commands.close()
         self._watch.close()
-
-
-def _applied(plans: Iterable[Plan]) -> Applied:
-    made = list(plans)
-    lines = [line for one in made for line in (*one.sets_before, *one.rules, *one.sets_after, *one.destroyed)]
-    return Applied(len(lines), sum(len(line) + 1 for line in lines))
 
 
 def _without_hooks(family: Family, saved: str) -> list[str]:

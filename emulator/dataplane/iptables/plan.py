@@ -7,15 +7,11 @@ that no packet meets a mixture of two programs (DP-1):
   beside it, under its other name, and the rules that read it go over to that one together with all other rules;
 - a union, which decides nothing by itself, gains members before everything else and loses them after;
 - addresses a pod loses are taken from the anti-spoofing set before the rules change, those it gains are added after.
-
-Making a plan has two parts, so that the first family's is on its way while the second one's is written: a draft, in
-which all is refused that cannot be said, and the steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 import msgspec
 from immutables import Map
@@ -38,7 +34,8 @@ class Plan(msgspec.Struct, frozen=True):
     """The steps of an apply in order, each as the lines of one command, and what they lead to."""
 
     sets_before: tuple[str, ...]  # ipset restore
-    rules: tuple[str, ...]  # iptables-restore --noflush
+    prepared: tuple[str, ...]  # iptables-restore --noflush: chains that nothing leads to yet
+    rules: tuple[str, ...]  # and what decides
     sets_after: tuple[str, ...]  # ipset restore
     destroyed: tuple[str, ...]  # sets to destroy once the tables have let go of them
     result: Programmed
@@ -47,7 +44,12 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def operations(self) -> int:
         """How many lines it sends."""
-        return len(self.sets_before) + len(self.rules) + len(self.sets_after) + len(self.destroyed)
+        return len(self.lines)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.sets_before, *self.prepared, *self.rules, *self.sets_after, *self.destroyed)
 
 
 def plan(before: Programmed, program: NodeProgram, family: Family, piece: int = 0) -> Plan:
@@ -56,37 +58,14 @@ def plan(before: Programmed, program: NodeProgram, family: Family, piece: int = 
     `before` without a program is a kernel read back: everything in it is compared. `piece` is how many chains one
     transaction makes or removes where none of them decides anything; 0 for as many as there are.
     """
-    return steps(before, draft(before, program, family), family, piece)
-
-
-def draft(before: Programmed, program: NodeProgram, family: Family) -> Drafted | None:
-    """What the program is in a family's chains and sets; None if it is the one that is there.
-
-    Raises:
-        EnvironmentLacksError: iptables cannot say something.
-    """
     if before.program is program:
-        return None
-    made = drafted(before, program, family)
-    return Drafted(made.finish(before, program), made.touched_chains, made.touched_sets)
-
-
-def steps(before: Programmed, drafted_: Drafted | None, family: Family, piece: int = 0) -> Plan:
-    """The plan that leads to a draft."""
-    if drafted_ is None:
-        return Plan((), (), (), (), before, ())
+        return Plan((), (), (), (), (), before, ())
+    draft = drafted(before, program, family)
+    after = draft.finish(before, program)
     read = before.program is None
-    chains = dict.fromkeys([*drafted_.chains, *(before.kernel.chains if read else ())])
-    sets = dict.fromkeys([*drafted_.sets, *(before.kernel.sets if read else ())])
-    return _Steps(before, drafted_.after, family, piece).plan(chains, sets)
-
-
-class Drafted(NamedTuple):
-    """What is to be, and the keys of the chains and the names of the sets that may differ."""
-
-    after: Programmed
-    chains: Iterable[str]
-    sets: Iterable[str]
+    chains = dict.fromkeys([*draft.touched_chains, *(before.kernel.chains if read else ())])
+    sets = dict.fromkeys([*draft.touched_sets, *(before.kernel.sets if read else ())])
+    return _Steps(before, after, family, piece).plan(chains, sets)
 
 
 class _Steps:
@@ -111,11 +90,12 @@ class _Steps:
         if flipped:
             tags = self._tags()
             differ = list(dict.fromkeys([*differ, *self._readers(flipped)]))
-        rules = self._rules(differ, hooks, tags)
+        changes = self._changes(differ, hooks, tags)
         kernel = Kernel(chains=self._kernel_chains, sets=self._kernel_sets)
         return Plan(
             sets_before=tuple(self._sets_before),
-            rules=rules,
+            prepared=tuple(line for table in TABLES for line in changes[table].beforehand(table, self._piece)),
+            rules=tuple(line for table in TABLES for line in changes[table].lines(table, self._piece)),
             sets_after=(*self._sets_after, *self._sets_last),
             destroyed=tuple(self._destroyed),
             result=msgspec.structs.replace(self._after, kernel=kernel),
@@ -233,9 +213,9 @@ class _Steps:
         """Note that the set of the kernel has, or will have, the members wanted."""
         self._kernel_sets = self._kernel_sets.set(want[0].name, KernelSet(have.tag, have.type, want[1]))
 
-    def _rules(
+    def _changes(
         self, differ: Iterable[str], hooks: Mapping[tuple[Table, str], list[str]], tags: Map[str, str]
-    ) -> tuple[str, ...]:
+    ) -> Mapping[Table, Changes]:
         """What each table needs: new chains, changed rules, our jumps, and what goes."""
         changes: dict[Table, Changes] = {table: Changes() for table in TABLES}
         kernel_chains = self._kernel_chains.mutate()
@@ -257,4 +237,4 @@ class _Steps:
         self._kernel_chains = kernel_chains.finish()
         for (table, _), lines_of_hook in hooks.items():
             changes[table].changed.extend(lines_of_hook)
-        return tuple(line for table in TABLES for line in changes[table].lines(table, self._piece))
+        return changes

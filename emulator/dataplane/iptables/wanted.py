@@ -70,7 +70,7 @@ def _take_chains(
     for _, old_walk, walk in differing(old.walks, new.walks):
         draft.replace(_walk_keys(old_walk), (walk_to_chain(walk),) if walk else ())
     if first or old.endpoints != new.endpoints:
-        draft.replace(_keys(dispatch_chains(old.endpoints.values())), dispatch_chains(new.endpoints.values()))
+        draft.replace(_keys(dispatch_chains((*old.endpoints.values(),))), dispatch_chains((*new.endpoints.values(),)))
     if first or (old.to_host, old.encapsulation) != (new.to_host, new.encapsulation):
         static = static_chains(family, new.to_host, new.encapsulation)
         draft.replace(_keys(static), static)
