@@ -105,6 +105,8 @@ class Endpoints:
 
 def _handed_over(pods: Iterable[Attached], program: NodeProgram, peers: frozenset[int]) -> dict[str, int]:
     """To which interface, by address. What two pods have is nobody's."""
+    if not peers:
+        return {}
     pools = {family: Cover(family, map(net, widest(program.pools, family))) for family in layout.FAMILIES}
     found: dict[str, int] = {}
     for pod in pods:
