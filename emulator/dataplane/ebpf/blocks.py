@@ -168,10 +168,12 @@ class Blocks:
         for place, reference in decisions(self._code.kept(block.start * _SIZE, block.length * _SIZE)):
             yield block.start + place, reference
 
-    def count(self, place: int) -> tuple[int, int]:
-        """(packets, bytes) an instruction has decided on."""
-        packets, size = layout.COUNT.unpack_from(self._counts, place * layout.COUNT.size)
-        return packets, size
+    def counted(self, block: Block) -> Iterator[tuple[int, int, int]]:
+        """(number of the reference, packets, bytes) of every instruction of a block that decides."""
+        counts = slice(block.start * layout.COUNT.size, (block.start + block.length) * layout.COUNT.size)
+        every = list(layout.COUNT.iter_unpack(self._counts[counts]))
+        for place, reference in decisions(self._code.kept(block.start * _SIZE, block.length * _SIZE)):
+            yield reference, *every[place]
 
     def instruction(self, place: int) -> bytes:
         """One instruction."""

@@ -34,7 +34,7 @@ _WORDS = ("end", "family", "protocol", "icmp type", "icmp type and code", "ports
 _PORTS_NUMBER = _WORDS.index("ports")
 _PORT_WORDS = ("ports", "TCP ports", "UDP ports", "SCTP ports")
 _PROTOCOLS: dict[int | None, int] = {6: 1, 17: 2, 132: 3}  # with ports, as a test of ports can ask for them
-_DECIDING = range(_WORDS.index("allow"), _WORDS.index("policy"))
+_DECIDING = frozenset(range(_WORDS.index("allow"), _WORDS.index("policy")))
 _ACTIONS: dict[RuleAction, int] = {"allow": _ALLOW, "deny": _DENY, "pass": _PASS, "log": _LOG}
 _TRUE, _DESTINATION, _LEAVES = WHEN_TRUE << _FLAGS, OF_DESTINATION << _FLAGS, LEAVES << _FLAGS
 

@@ -9,7 +9,6 @@ for each generation they belong to.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from emulator.dataplane.contract import Counter, RuleRef
@@ -172,15 +171,13 @@ class Tables:
 
     def rule_counts(self) -> dict[RuleRef, Counter]:
         """What rules and tiers' ends counted; a user's rule may be several in the kernel."""
-        packets: dict[int, int] = defaultdict(int)
-        sizes: dict[int, int] = defaultdict(int)
+        counted: dict[int, tuple[int, int]] = {}
         for block in self.blocks():
-            for place, reference in self.code.decisions(block):
-                counted = self.code.count(place)
-                packets[reference] += counted[0]
-                sizes[reference] += counted[1]
-        found = ((self._references.rule(number), number) for number in packets)
-        return {rule: Counter(packets[number], sizes[number]) for rule, number in found if rule is not None}
+            for reference, packets, size in self.code.counted(block):
+                before = counted.get(reference, (0, 0))
+                counted[reference] = before[0] + packets, before[1] + size
+        found = {self._references.rule(number): Counter(*both) for number, both in counted.items()}
+        return {rule: count for rule, count in found.items() if rule is not None}  # a walk's end is a guard
 
     def guard_counts(self) -> Iterator[tuple[RuleRef, int, int]]:
         """(guard, packets, bytes), in each direction."""
