@@ -39,6 +39,8 @@ class Attachments:
         Raises:
             NetlinkError: the kernel refused.
         """
+        if not interfaces:
+            return
         hooks = [
             (program, hook, _filter(program, programs[program])) for program, hook in zip(names, _HOOKS, strict=True)
         ]
@@ -48,8 +50,7 @@ class Attachments:
             for program, hook, what in hooks:
                 body = m.TRAFFIC.pack(0, index, 1, hook, _PRIORITY_1_ALL) + what
                 batch.add(_RTM_NEWTFILTER, m.NLM_F_CREATE, body, f"filter replace dev {name} {program}")
-        if len(batch):
-            self._kernel.send(batch)
+        self._kernel.send(batch)
 
     def detach(self, indices: Mapping[str, int]) -> None:
         """Take the programs off; an interface that is gone has none.
