@@ -39,7 +39,7 @@ class Kernel:
         """Everything a plan sends."""
         for line in planned.sets_before:
             self.ipset(line)
-        self.restore((*planned.prepared, *planned.rules))
+        self.restore(planned.rules)
         for line in (*planned.sets_after, *(f"destroy {name}" for name in planned.destroyed)):
             self.ipset(line)
 
@@ -229,7 +229,7 @@ class Kernel:
 
 def plain(word):
     """A set's first name instead of whichever it has."""
-    return f"{word[:5]}0{word[6:]}" if word[:6] in ("cali41", "cali61") else word
+    return f"{word[:5]}0{word[6:]}" if word[:5] in ("cali4", "cali6") and word[5:6].isdigit() else word
 
 
 def is_interface(name, wanted):

@@ -1,15 +1,17 @@
 """What rules look like: names within limits, matches in as many rules as xtables needs."""
 
 import pytest
+from msgspec import structs
 
 from emulator.dataplane.contract import RuleRef
 from emulator.dataplane.iptables.base import dispatch_chains
 from emulator.dataplane.iptables.chains import policy_chains, walk_to_chain
 from emulator.dataplane.iptables.hosts import FROM_UNTRACKED, host_chains
 from emulator.dataplane.iptables.kernel import kernel_member, program_member
-from emulator.dataplane.iptables.matching import Needs, conditions, slots
+from emulator.dataplane.iptables.matching import Needs, conditions, refuse_unsayable, slots
 from emulator.dataplane.iptables.names import chain_name, log_prefix, policy_chain, set_name
 from emulator.dataplane.iptables.trace import verdict_of
+from emulator.dataplane.references import no_program
 from reference.errors import EnvironmentLacksError
 from reference.program.types import EndpointProgram, Match, PolicyProgram, PortRange, ProgramRule, TierStep, Walk
 
@@ -78,6 +80,16 @@ def test_what_two_negations_cannot_say_is_refused():
     """Never is a condition left out: what cannot be said is refused, by name."""
     with pytest.raises(EnvironmentLacksError, match="neither protocol 6 nor ICMP"):
         list(conditions(Match(not_protocol=6, not_icmp=(8, None)), Needs(4)))
+
+
+def test_a_program_is_refused_before_any_of_it_is_written():
+    """What one family cannot say is known without writing rules of the other."""
+    rules = [ProgramRule(action="allow", index=0, match=Match(not_protocol=1, not_icmp=(8, None)))]
+    web = PolicyProgram(id="np:shop/web", tier="default", egress=tuple(rules))
+    wanted = no_program("n")
+    refuse_unsayable(wanted)
+    with pytest.raises(EnvironmentLacksError, match="neither protocol 1 nor ICMP"):
+        refuse_unsayable(structs.replace(wanted, policies=wanted.policies.set(web.id, web)))
 
 
 def test_multiport_holds_fifteen():

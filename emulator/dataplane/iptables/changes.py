@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 
 import msgspec
@@ -21,29 +21,24 @@ class Changes(msgspec.Struct):
     changed: list[str] = []  # lines for chains that are there
     gone: list[str] = []  # chains, by name
 
-    def beforehand(self, table: Table, piece: int) -> Iterator[str]:
-        """The new chains, in transactions of a `piece` each, if they are more than that: nothing leads to them yet.
-
-        The nft variant's restore program looks every line's chain up in a list of all chains of the transaction, which
-        takes ten seconds for 10,000 policies at once and half a second in pieces.
-        """
-        if self._in_pieces(self.made, piece):
-            for some in _pieces(_targets_first(self.made), piece):
-                yield from _transaction(table, (*map(_declared, some), *_rules(self.made, some)))
-
     def lines(self, table: Table, piece: int) -> Iterator[str]:
-        """One transaction for all the rest; of chains that go and are more than a piece, it is followed by theirs."""
-        made = {} if self._in_pieces(self.made, piece) else self.made
-        later = self.gone if self._in_pieces(self.gone, piece) else []
-        gone = [] if later else self.gone
+        """One transaction for all of it.
+
+        Chains beyond a `piece` are in transactions of their own: the new ones before it, when nothing leads to them
+        yet, the ones that go after it. The nft variant's restore program looks every line's chain up in a list of all
+        chains of the transaction, which takes ten seconds for 10,000 policies at once and half a second in pieces.
+        """
+        made, gone, later = self.made, self.gone, []
+        if 0 < piece < len(made):
+            for some in _pieces(_targets_first(made), piece):
+                yield from _transaction(table, (*map(_declared, some), *_rules(made, some)))
+            made = {}
+        if 0 < piece < len(gone):
+            gone, later = [], gone
         yield from _transaction(table, (*map(_declared, made), *_rules(made, made), *self.changed, *_removed(gone)))
         for verb in ("-F", "-X"):
             for some in _pieces(later, piece):
                 yield from _transaction(table, (f"{verb} {name}" for name in some))
-
-    @staticmethod
-    def _in_pieces(names: Collection[str], piece: int) -> bool:
-        return 0 < piece < len(names)
 
 
 def edits(name: str, have: tuple[str, ...], want: tuple[tuple[str, str], ...]) -> Iterator[str]:

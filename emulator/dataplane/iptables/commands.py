@@ -5,13 +5,14 @@ They run in the network namespace of the calling thread. A refused command is a 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from emulator.dataplane.iptables.ipset import IpSets
 from emulator.dataplane.iptables.parts import TABLES
@@ -127,16 +128,25 @@ class Commands:
 
     def _run(self, name: str, *arguments: str, given: str = "") -> str:
         try:
-            done = subprocess.run(
-                [self._paths[name], *arguments],
-                input=given,
-                capture_output=True,
-                text=True,
-                timeout=SECONDS,
-                check=False,
-            )
+            with _file_of(given) as file:
+                done = subprocess.run(
+                    [self._paths[name], *arguments],
+                    stdin=file,
+                    capture_output=True,
+                    text=True,
+                    timeout=SECONDS,
+                    check=False,
+                )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CommandError(f"{name} did not run: {error}") from error
         if done.returncode:
             raise CommandError(f"{name} refused: {reason(done.stderr, given)}")
         return done.stdout
+
+
+def _file_of(text: str) -> BinaryIO:
+    """A nameless file that holds the text: a program reads it when it likes, with nobody to feed it bit by bit."""
+    file = os.fdopen(os.memfd_create("given"), "w+b")
+    file.write(text.encode())
+    file.seek(0)
+    return file

@@ -12,6 +12,7 @@ from emulator.dataplane.iptables.base import dispatch_chains, static_chains
 from emulator.dataplane.iptables.commands import FAMILIES, Commands, Variant
 from emulator.dataplane.iptables.drift import said
 from emulator.dataplane.iptables.kernel import SavedRule, parse, saved_chains, saved_rules
+from emulator.dataplane.iptables.matching import refuse_unsayable
 from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, log_prefix
 from emulator.dataplane.iptables.parts import TABLES, Chain, Table, chain_key
 from emulator.dataplane.iptables.plan import Plan, plan
@@ -27,9 +28,10 @@ from reference.packet import Packet
 from reference.program.types import Encapsulation, NodeProgram
 
 PIECE = 200  # chains
+_LONG = 2_000  # lines
 _READINGS = 2  # of a kernel that changes between reading and writing
 _OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+) ?')
-_TAG = re.compile(r"(--match-set cali[46])[01]")
+_TAG = re.compile(r"(--match-set cali[46])[0-9]")
 
 
 class IptablesDataplane:
@@ -120,42 +122,42 @@ class IptablesDataplane:
         return {family: Programmed(kernel=parse(family, listed[family], listed[0])) for family in FAMILIES}
 
     def _send(self, program: NodeProgram, have: Mapping[Family, Programmed]) -> Applied:
-        """Plan both families, then carry the plans out: what may be refused is, before anything is that decides."""
+        """Plan both families and carry the plans out.
+
+        What may be refused is, before anything is sent. A long plan for a kernel that was read is on its way while the
+        other family is planned; small changes go together.
+        """
+        anew = not self._programmed
+        if anew:
+            refuse_unsayable(program)
         plans: dict[Family, Plan] = {}
         with ThreadPoolExecutor(len(FAMILIES)) as threads:  # they are in the namespace of this one
-            ahead: dict[Family, Future[None]] = {}
+            sent: dict[Family, Future[None]] = {}
             for family in FAMILIES:
                 made = plans[family] = plan(have[family], program, family, self._piece)
-                if made.prepared and not have[family].kernel.sets:  # no set of the kernel is touched
-                    self._forget_for_now()
-                    ahead[family] = threads.submit(self._prepare, {family: made})
-            self._forget_for_now()
+                if anew and made.operations > _LONG:
+                    sent[family] = threads.submit(self._carry_out, {family: made})
+            self._programmed, self._undisturbed = {}, None  # unknown while commands are under way
             for made in plans.values():
                 self._remember(made.rewritten)
-            self._prepare({family: made for family, made in plans.items() if family not in ahead})
-            for one in ahead.values():
+            self._carry_out({family: made for family, made in plans.items() if family not in sent})
+            for one in sent.values():
                 one.result()
-        self._carry_out(plans)
         self._programmed = {family: made.result for family, made in plans.items()}
         lines = [line for made in plans.values() for line in made.lines]
         return Applied(len(lines), sum(map(len, lines)) + len(lines))
 
-    def _forget_for_now(self) -> None:
-        """While commands are under way nobody knows what is programmed."""
-        self._programmed, self._undisturbed = {}, None
-
-    def _prepare(self, plans: Mapping[Family, Plan]) -> None:
-        """What goes before the rules that decide, if there are any."""
-        before = [line for made in plans.values() for line in made.sets_before]
-        if before:
-            self._commands.restore_sets(before)
-        self._commands.restore({family: made.prepared for family, made in plans.items() if made.prepared})
-
     def _carry_out(self, plans: Mapping[Family, Plan]) -> None:
-        """The rules that decide, and what goes after."""
-        self._commands.restore({family: made.rules for family, made in plans.items() if made.rules})
-        if after := [line for made in plans.values() for line in made.sets_after]:
-            self._commands.restore_sets(after)
+        """Take the steps of plans together."""
+        before = [line for made in plans.values() for line in made.sets_before]
+        after = [line for made in plans.values() for line in made.sets_after]
+        rules = {family: made.rules for family, made in plans.items() if made.rules}
+        if before and rules:
+            self._commands.restore_sets(before)
+            before = []
+        self._commands.restore(rules)
+        if before or after:
+            self._commands.restore_sets([*before, *after])
         if destroyed := [name for made in plans.values() for name in made.destroyed]:
             self._commands.destroy_sets(destroyed)
 

@@ -86,7 +86,7 @@ def written(chain: Chain, tags: Map[str, str]) -> tuple[tuple[str, str], ...]:
 
     The comment is the last condition: the kernel asks for it as for the others, of packets that the others let by.
     """
-    swaps = [(f" {name} ", f" {tagged(name, '1')} ") for name in chain.set_names if tags.get(name, "0") == "1"]
+    swaps = [(f" {name} ", f" {tagged(name, tags[name])} ") for name in chain.set_names if name in tags]
     found = []
     before = f"{chain.table} {chain.name}"
     for rule in chain.rules:

@@ -17,7 +17,7 @@ from emulator.dataplane.nftables.matching import merge, merge_ports
 from reference.endpoints import Family
 from reference.errors import EnvironmentLacksError
 from reference.packet import PORTED
-from reference.program.types import Match, PortRange
+from reference.program.types import Match, NodeProgram, PortRange
 
 MULTIPORT_SLOTS = 15
 _ICMP: dict[Family, int] = {4: 1, 6: 58}
@@ -78,6 +78,19 @@ def conditions(match: Match, needs: Needs) -> Iterator[str]:
     always = [*_forbidden_ports(match, needs), *addresses]
     for chosen in product(*alternatives):
         yield " ".join([part for part in (*chosen, *always) if part])
+
+
+def refuse_unsayable(program: NodeProgram) -> None:
+    """Refuse a program with a rule that cannot be said, in either family, before any rule of it is written.
+
+    Raises:
+        EnvironmentLacksError: there is one.
+    """
+    for policy in program.policies.values():
+        for rule in (*policy.ingress, *policy.egress):
+            if rule.match.not_icmp is not None and rule.match.not_protocol is not None:
+                for family in _ICMP:
+                    list(conditions(rule.match, Needs(family)))
 
 
 def _protocols(match: Match, family: Family) -> Iterator[str]:

@@ -19,7 +19,8 @@ COMMENT_LIMIT = 200  # of the kernel's 255, the hash included
 WORKLOAD_PREFIX = "cali"
 CHAIN_PREFIX = "cali-"
 PROFILE_TIER = "__PROFILE__"
-OWN_SET = re.compile(r"cali[46][01t]")
+TAGS = "0123456789"  # what tells the names of a set apart, in the order they are taken
+OWN_SET = re.compile(r"cali[46][0-9t]")
 _UNQUOTABLE = re.compile(r"[^ -~]|[\"\\]")
 _READABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 
@@ -79,7 +80,7 @@ def set_name(base: str, family: Family) -> str:
 
 
 def tagged(name: str, tag: str) -> str:
-    """The name with another digit: `0` and `1` take turns, `t` is a temporary one."""
+    """The name with another digit: `0` and `1` take turns, unless applies ended half-way; `t` is a temporary one."""
     return f"{name[:5]}{tag}{name[6:]}"
 
 

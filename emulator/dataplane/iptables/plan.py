@@ -19,7 +19,7 @@ from immutables import Map
 from emulator.dataplane.iptables.base import HOOKS, nat_sources_set, pools_set, sources_set
 from emulator.dataplane.iptables.changes import Changes, edits
 from emulator.dataplane.iptables.kernel import Kernel, KernelSet, hook_rule, kernel_member, written
-from emulator.dataplane.iptables.names import is_union_name, tagged
+from emulator.dataplane.iptables.names import TAGS, is_union_name, tagged
 from emulator.dataplane.iptables.parts import TABLES, Chain, Content, SetType, Table, split_key
 from emulator.dataplane.iptables.wanted import Programmed, drafted
 from emulator.dataplane.references import member_changes
@@ -34,8 +34,7 @@ class Plan(msgspec.Struct, frozen=True):
     """The steps of an apply in order, each as the lines of one command, and what they lead to."""
 
     sets_before: tuple[str, ...]  # ipset restore
-    prepared: tuple[str, ...]  # iptables-restore --noflush: chains that nothing leads to yet
-    rules: tuple[str, ...]  # and what decides
+    rules: tuple[str, ...]  # iptables-restore --noflush
     sets_after: tuple[str, ...]  # ipset restore
     destroyed: tuple[str, ...]  # sets to destroy once the tables have let go of them
     result: Programmed
@@ -49,7 +48,7 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def lines(self) -> tuple[str, ...]:
         """All of them."""
-        return (*self.sets_before, *self.prepared, *self.rules, *self.sets_after, *self.destroyed)
+        return (*self.sets_before, *self.rules, *self.sets_after, *self.destroyed)
 
 
 def plan(before: Programmed, program: NodeProgram, family: Family, piece: int = 0) -> Plan:
@@ -59,7 +58,7 @@ def plan(before: Programmed, program: NodeProgram, family: Family, piece: int = 
     transaction makes or removes where none of them decides anything; 0 for as many as there are.
     """
     if before.program is program:
-        return Plan((), (), (), (), (), before, ())
+        return Plan((), (), (), (), before, ())
     draft = drafted(before, program, family)
     after = draft.finish(before, program)
     read = before.program is None
@@ -94,7 +93,6 @@ class _Steps:
         kernel = Kernel(chains=self._kernel_chains, sets=self._kernel_sets)
         return Plan(
             sets_before=tuple(self._sets_before),
-            prepared=tuple(line for table in TABLES for line in changes[table].beforehand(table, self._piece)),
             rules=tuple(line for table in TABLES for line in changes[table].lines(table, self._piece)),
             sets_after=(*self._sets_after, *self._sets_last),
             destroyed=tuple(self._destroyed),
@@ -156,8 +154,12 @@ class _Steps:
             return set()
         for name, have, want in changed:
             self._destroyed.append(tagged(name, have.tag))
-            self._create(name, want, "1" if have.tag == "0" else "0")
+            self._create(name, want, self._free_tag(name))
         return {name for name, _, _ in changed}
+
+    def _free_tag(self, name: str) -> str:
+        """A name that no set has, not even one that rules read which an apply left behind that ended half-way."""
+        return next((tag for tag in TAGS if tagged(name, tag) not in self._destroyed), TAGS[0])
 
     def _create(self, name: str, want: Content, tag: str) -> None:
         spec, members = want
