@@ -92,11 +92,18 @@ class Block(msgspec.Struct, frozen=True):
 Item = ProgramRule | Block
 
 
-@lru_cache(maxsize=1024)
+def is_long(rules: Sequence[ProgramRule]) -> bool:
+    """Whether a list is put in blocks."""
+    return len(rules) > LONG
+
+
 def in_blocks(rules: tuple[ProgramRule, ...]) -> tuple[Item, ...]:
     """The rules; those of a long list in blocks, and blocks of blocks, wherever something tells them apart."""
-    if len(rules) <= LONG:
-        return rules
+    return _blocks_of(rules) if is_long(rules) else rules
+
+
+@lru_cache(maxsize=1024)
+def _blocks_of(rules: tuple[ProgramRule, ...]) -> tuple[Item, ...]:
     items: tuple[Item, ...] = tuple(gathered(rules))
     while len(items) > SIZE:
         shorter = tuple(chain.from_iterable(map(_block, _pieces(items))))
@@ -104,6 +111,15 @@ def in_blocks(rules: tuple[ProgramRule, ...]) -> tuple[Item, ...]:
             break
         items = shorter
     return items
+
+
+def in_order(items: Iterable[Item]) -> Iterator[ProgramRule]:
+    """The rules of all blocks, in the order a packet meets them."""
+    for item in items:
+        if isinstance(item, Block):
+            yield from in_order(item.items)
+        else:
+            yield item
 
 
 def unions_of(items: Iterable[Item]) -> frozenset[Union]:

@@ -13,14 +13,15 @@ from itertools import product
 import msgspec
 from immutables import Map
 
-from emulator.dataplane.blocks import UNION_PREFIX, Union, in_blocks, unions_of
+from emulator.dataplane.blocks import UNION_PREFIX, Union, in_blocks, is_long, unions_of
 from emulator.dataplane.references import differing
 from reference.endpoints import Family
 from reference.program.nets import Cover, net
-from reference.program.types import IPSet, NodeProgram, PolicyProgram
+from reference.program.types import IPSet, NodeProgram, PolicyProgram, ProgramRule
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 _HOST: dict[Family, str] = {4: "/32", 6: "/128"}
+_NONE: frozenset[Union] = frozenset()
 
 
 def is_union(set_id: str) -> bool:
@@ -79,11 +80,19 @@ class Unions:
             self._sets = self._sets.delete(name)
 
 
-@lru_cache(maxsize=1024)
 def _unions(policy: PolicyProgram | None) -> frozenset[Union]:
     if policy is None:
-        return frozenset()
-    return unions_of((*in_blocks(policy.ingress), *in_blocks(policy.egress)))
+        return _NONE
+    return _unions_among(policy.ingress) | _unions_among(policy.egress)
+
+
+def _unions_among(rules: tuple[ProgramRule, ...]) -> frozenset[Union]:
+    return _unions_of_long(rules) if is_long(rules) else _NONE
+
+
+@lru_cache(maxsize=1024)
+def _unions_of_long(rules: tuple[ProgramRule, ...]) -> frozenset[Union]:
+    return unions_of(in_blocks(rules))
 
 
 def _with(program: NodeProgram, unions: Map[str, IPSet]) -> NodeProgram:

@@ -38,13 +38,13 @@ def short_blocks():
     """Every list of more than one rule is long, and blocks are of two."""
     long, size = blocks.LONG, blocks.SIZE
     blocks.LONG, blocks.SIZE = 1, 2
-    for made in (blocks.in_blocks, unions._unions):
+    for made in (blocks._blocks_of, unions._unions_of_long):
         made.cache_clear()
     try:
         yield
     finally:
         blocks.LONG, blocks.SIZE = long, size
-        for made in (blocks.in_blocks, unions._unions):
+        for made in (blocks._blocks_of, unions._unions_of_long):
             made.cache_clear()
 
 

@@ -149,6 +149,37 @@ def test_an_idle_machine_has_no_connections_to_learn(sandboxed):
     assert sandboxed(looks_of_a_first_apply) == [0, 2]
 
 
+def rules_told():
+    """Of a long list that asks by turns for ports and for sources: what decides at each place, by reference and rule."""
+    bench = Bench(make_devices())
+    asked = [
+        {"destination_ports": (1000 + at,)}
+        if at % 2
+        else {"destination_ports": (7,), "source_nets": (f"10.0.{at}.0/24",)}
+        for at in range(200)
+    ]
+    rules = [rule("allow", at, protocol=6, **match) for at, match in enumerate(asked)]
+    bench.apply(program(ingress=[("default", "deny", ["np:shop/a"])], policies=[policy("np:shop/a", rules)]))
+    tables, found = bench.tables, []
+    for block in tables.blocks():
+        for place, reference in tables.code.decisions(block):
+            told = tables.rule_at(place)
+            if told is not None:
+                found.append((bench.references.rule(reference).rule, told.index))
+    bench.close()
+    return found
+
+
+@live
+@needs_root
+def test_the_rule_at_a_place_is_the_one_that_decides_there(sandboxed):
+    """Also where rules are written in another order than the policy's."""
+    found = [tuple(each) for each in sandboxed(rules_told)]
+    assert len(found) > 200
+    assert all(decides == told for decides, told in found)
+    assert [decides for decides, _ in found] != sorted(decides for decides, _ in found)
+
+
 def _random_program(dice):
     """A few policies, each of one to six rules."""
     chosen = [f"np:shop/{name}" for name in dice.sample("abcdefgh", dice.randrange(1, 6))]

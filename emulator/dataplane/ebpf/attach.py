@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Iterator, Mapping
 
+from emulator.dataplane.ebpf.libbpf import program_id
 from emulator.netlink import Batch, RouteSocket
 from emulator.netlink import messages as m
 from emulator.netlink.socket import NetlinkError
@@ -65,20 +66,24 @@ class Attachments:
         if len(batch):
             self._kernel.send(batch)
 
-    def bare(self, interfaces: Mapping[str, int], names: tuple[str, str]) -> list[str]:
-        """The interfaces on which one of the programs is not, or not alone; one that is gone needs none."""
+    def bare(self, interfaces: Mapping[str, int], names: tuple[str, str], programs: Mapping[str, int]) -> list[str]:
+        """The interfaces on which one of the programs is not, or not alone; one that is gone needs none.
+
+        Programs of the same name that another agent loaded are others.
+        """
+        if not interfaces:
+            return []
         there = set(self._kernel.links().values())
-        hooks = list(zip(names, _HOOKS, strict=True))
+        hooks = [(program_id(programs[program]), hook) for program, hook in zip(names, _HOOKS, strict=True)]
         return [
             name
             for name, index in interfaces.items()
             if index in there and not all(self._carries(index, program, hook) for program, hook in hooks)
         ]
 
-    def _carries(self, index: int, program: str, hook: int) -> bool:
-        wanted = m.text(_BPF_NAME, f"muslin_{program}")
+    def _carries(self, index: int, program: int, hook: int) -> bool:
         found = self._filters(index, hook)
-        return len(found) == _ENTRIES and any(wanted in one for one in found)
+        return len(found) == _ENTRIES and any(program in _program_ids(one) for one in found)
 
     def _filters(self, index: int, hook: int) -> list[bytes]:
         try:

@@ -20,6 +20,7 @@ from emulator.dataplane.ebpf.hosts import WORKLOAD_PREFIX, guarded
 from emulator.dataplane.ebpf.layout import Event
 from emulator.dataplane.ebpf.libbpf import BpfError, Object
 from emulator.dataplane.ebpf.listing import listing
+from emulator.dataplane.ebpf.plan import FLIP, Planned, differences
 from emulator.dataplane.ebpf.tables import Tables
 from emulator.dataplane.unions import Unions
 from reference.errors import EnvironmentLacksError
@@ -78,12 +79,35 @@ class EbpfDataplane:
 
     # -- apply -----------------------------------------------------------------------------------------------------
 
-    def apply(self, program: NodeProgram) -> Applied:
-        """Make the kernel be `program`: prepare the idle generation, flip, attach what is new.
+    def plan(self, program: NodeProgram) -> Planned:
+        """What differs between the kernel and `program`, part by part: the maps' own entries are found by an apply.
+
+        Raises:
+            EnvironmentLacksError: this dataplane does not know a part of the program.
+        """
+        refuse_unknown_parts(program)
+        there = {name: index for index, name in socket.if_nameindex()}
+        wanted = {name: there[name] for name in there if name.startswith(WORKLOAD_PREFIX)} | guarded(program, there)
+        fresh = _fresh(wanted, {**self._attached, **self._attached_hosts} if self._trusted else {})
+        found = [*differences(self._tables.programmed.program, self._unions.extend(program))]
+        found += [FLIP] * bool(found)
+        found += [f"put programs on interface {name}" for name in sorted(fresh)]
+        found += [f"put right map {name}" for name in (self._tables.wrong() if self._is_doubted else ())]
+        return Planned(program, tuple(found))
+
+    def apply(self, wanted: NodeProgram | Planned) -> Applied:
+        """Make the kernel be a program: prepare the idle generation, flip, attach what is new.
 
         Raises:
             EnvironmentLacksError: the kernel cannot express something; what decides was not changed.
         """
+        if isinstance(wanted, NodeProgram):
+            return self._apply(wanted)
+        if self.drift():  # somebody was at it since the plan was made
+            self.forget()
+        return self._apply(wanted.program)
+
+    def _apply(self, program: NodeProgram) -> Applied:
         refuse_unknown_parts(program)
         program = self._unions.extend(program)
         self._there = {name: index for index, name in socket.if_nameindex()}
@@ -114,7 +138,9 @@ class EbpfDataplane:
         """Interfaces somebody took a program off, maps and a table somebody wrote to; "" if there are none."""
         if self._tables.programmed.program is None:
             return ""
-        bare = self._attachments.bare(self._attached, WORKLOAD) + self._attachments.bare(self._attached_hosts, HOST)
+        bare = self._attachments.bare(self._attached, WORKLOAD, self._object.programs)
+        if self._hosts is not None:
+            bare += self._attachments.bare(self._attached_hosts, HOST, self._hosts.programs)
         words = [f"no programs on interface {name}" for name in bare[:_MOST_SAID]]
         words += [f"{len(bare) - _MOST_SAID} more such interfaces"] if len(bare) > _MOST_SAID else []
         words += [f"map {name} is not as it was written" for name in self._tables.wrong()]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from emulator.dataplane.blocks import LONG, Cover, Item, in_blocks
+from emulator.dataplane.blocks import Cover, Item, in_blocks
 from emulator.dataplane.ebpf.layout import INSTRUCTION, NO_PROFILE
 from reference.errors import EnvironmentLacksError
 from reference.program.nets import net
@@ -89,8 +89,7 @@ class Draft:
         """
         rules = rules_of(policy, direction)
         self.words.append(_END if of_walk else _GO_ON)
-        items = rules if len(rules) <= LONG else in_blocks(rules)
-        self._rules(items, (policy.tier, policy.id, direction), leaves=_LEAVES if of_walk else 0)
+        self._rules(in_blocks(rules), (policy.tier, policy.id, direction), leaves=_LEAVES if of_walk else 0)
 
     def walk(self, walk: Walk) -> None:
         """Tiers in order, then profiles in order, then the walk's end (POL-12 … POL-15, HEP-3).

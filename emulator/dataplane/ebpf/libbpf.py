@@ -294,6 +294,17 @@ def _is_like(handle: int, fd: int) -> bool:
     return bool(mine == (info.type, info.key_size, info.value_size))
 
 
+def program_id(fd: int) -> int:
+    """The number by which the kernel tells a loaded program from all others.
+
+    Raises:
+        BpfError: it is no program.
+    """
+    about = _ProgramInfo()
+    _info(fd, about, "a program")
+    return int(about.id)
+
+
 def maps_of(program: int) -> dict[str, int]:
     """Descriptors of the maps that a program in the kernel uses, by name; `program` is its id. Close them.
 

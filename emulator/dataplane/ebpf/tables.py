@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 
+from emulator.dataplane.blocks import in_blocks, in_order
 from emulator.dataplane.contract import Counter, RuleRef
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.blocks import Blocks
@@ -163,10 +164,8 @@ class Tables:
         """The rule whose action is at a place of the code."""
         for block in self.programmed.policies.values():
             if block.start <= place < block.start + block.length and isinstance(block.part, tuple):
-                found = (
-                    rule for (at, _), rule in zip(self.code.decisions(block), block.part, strict=True) if at == place
-                )
-                return next(found, None)
+                written = zip(self.code.decisions(block), in_order(in_blocks(block.part)), strict=True)
+                return next((rule for (at, _), rule in written if at == place), None)
         return None
 
     def rule_counts(self) -> dict[RuleRef, Counter]:

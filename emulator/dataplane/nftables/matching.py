@@ -110,6 +110,8 @@ def merge(nets: tuple[str, ...], family: Family) -> tuple[str, ...]:
 
 def merge_ports(ports: Sequence[PortRange]) -> tuple[tuple[int, int], ...]:
     """Port ranges in order with no overlap or touching left."""
+    if len(ports) == 1:
+        return ((ports[0].low, ports[0].high),)
     merged: list[tuple[int, int]] = []
     for low, high in sorted((port.low, port.high) for port in ports):
         if merged and low <= merged[-1][1] + 1:
@@ -201,8 +203,6 @@ def _forbidden_ports(
 
 
 def _in_ports(ports: Sequence[PortRange], source: bool, within: bool, needs: Needs) -> bytes:
-    if len(ports) == 1:
-        return e.port_in_range(source, ports[0].low, ports[0].high, within)
     merged = merge_ports(ports)
     if len(merged) == 1:
         return e.port_in_range(source, *merged[0], within)
