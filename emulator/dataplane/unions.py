@@ -60,6 +60,8 @@ class Unions:
         touched: set[Union] = set()
         for _, before, after in differing(old.policies if old else Map(), new.policies):
             gone, come = _unions(before), _unions(after)
+            if gone is come:
+                continue
             self._asked.subtract(gone)
             self._asked.update(come)
             touched |= gone ^ come
@@ -81,13 +83,9 @@ class Unions:
 
 
 def _unions(policy: PolicyProgram | None) -> frozenset[Union]:
-    if policy is None:
+    if policy is None or not (is_long(policy.ingress) or is_long(policy.egress)):
         return _NONE
-    return _unions_among(policy.ingress) | _unions_among(policy.egress)
-
-
-def _unions_among(rules: tuple[ProgramRule, ...]) -> frozenset[Union]:
-    return _unions_of_long(rules) if is_long(rules) else _NONE
+    return _unions_of_long(policy.ingress) | _unions_of_long(policy.egress)
 
 
 @lru_cache(maxsize=1024)

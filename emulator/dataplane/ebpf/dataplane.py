@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.adoption import ADOPTED, Witness, estate, tell_kernel
@@ -95,6 +96,7 @@ class EbpfDataplane:
         found += [f"put right map {name}" for name in (self._tables.wrong() if self._is_doubted else ())]
         return Planned(program, tuple(found))
 
+    @collector_paused()
     def apply(self, wanted: NodeProgram | Planned) -> Applied:
         """Make the kernel be a program: prepare the idle generation, flip, attach what is new.
 
