@@ -27,9 +27,10 @@ from emulator.dataplane.iptables.names import (
 )
 from emulator.dataplane.iptables.parts import Chain, Rule, Table
 from emulator.dataplane.nftables.chains import GROUPED_ABOVE, group
+from emulator.dataplane.references import DIRECTIONS
 from emulator.nflog import DENY_GROUP, LOG_GROUP
 from reference.endpoints import Family
-from reference.program.types import FlowDirection, PolicyProgram, ProgramRule, RuleAction, TierStep, Walk
+from reference.program.types import FlowDirection, PolicyProgram, RuleAction, TierStep, Walk
 
 ACCEPT_MARK, PASS_MARK = 0x10000, 0x20000
 SNAPLEN = 128  # enough for an IPv6 header with options and the transport's
@@ -42,21 +43,14 @@ _RETURN_IF_ACCEPTED = Rule(f"{ACCEPTED} -j RETURN", "accepted")
 _RETURN_IF_DECIDED = Rule(f"-m mark ! --mark 0x0/{ACCEPT_MARK | PASS_MARK:#x} -j RETURN", "accepted or passed")
 
 
-def policy_chains(policy: PolicyProgram, family: Family, table: Table = "filter") -> tuple[Chain, Chain]:
-    """The ingress and the egress chain of a policy or profile."""
-    return (
-        _policy_chain(policy, "ingress", policy.ingress, family, table),
-        _policy_chain(policy, "egress", policy.egress, family, table),
-    )
-
-
-def _policy_chain(
-    policy: PolicyProgram, direction: FlowDirection, rules: tuple[ProgramRule, ...], family: Family, table: Table
-) -> Chain:
-    name = policy_chain(policy.id, direction)
-    if not rules:
-        return Chain(name=name, table=table)
-    return _rules_chain(name, _Of(policy.tier, policy.id, direction, family, table), in_blocks(rules))
+def policy_chains(policy: PolicyProgram, family: Family, table: Table = "filter") -> Iterator[Chain]:
+    """The ingress and the egress chain of a policy or profile; an empty one is there only where rules jump to it."""
+    for direction, rules in zip(DIRECTIONS, (policy.ingress, policy.egress), strict=True):
+        if rules:
+            of = _Of(policy.tier, policy.id, direction, family, table)
+            made = _rules_chain(policy_chain(policy.id, direction), of, in_blocks(rules))
+            if made.rules:
+                yield made
 
 
 class _Of(NamedTuple):
