@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import NamedTuple
 
 from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, RuleRef
@@ -34,6 +36,18 @@ _OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+
 _TAG = re.compile(r"(--match-set cali[46])[0-9]")
 
 
+class Planned(NamedTuple):
+    """What turns the kernel into a program, in both families."""
+
+    program: NodeProgram
+    plans: Mapping[Family, Plan]
+    since: Hashable  # what the watch saw when it was made
+
+    def lines(self) -> list[str]:
+        """A line for each step, in order, as the programs are given them."""
+        return [line for family, made in self.plans.items() for line in made.told(family)]
+
+
 class IptablesDataplane:
     """Makes the kernel of the network namespace it was made in be a program, by one variant of iptables."""
 
@@ -60,29 +74,54 @@ class IptablesDataplane:
             self._remember((*static_chains(family, "drop", Encapsulation()), *dispatch_chains(())))
 
     @collector_paused()
-    def apply(self, program: NodeProgram) -> Applied:
-        """Make the kernel be `program`, sending only what differs (DP-1, invariant 28).
+    def plan(self, program: NodeProgram) -> Planned:
+        """What differs between the kernel and `program`; a kernel nobody here has programmed yet is read.
+
+        Raises:
+            EnvironmentLacksError: iptables cannot express something, or does not show what there is.
+        """
+        try:
+            since = self._watch.state()
+            have = self._programmed or self._read()
+        except CommandError as error:
+            raise _refused(program, error) from error
+        extended = self._unions.extend(program)
+        plans = {family: plan(have[family], extended, family, self._piece) for family in FAMILIES}
+        return Planned(program, plans, since)
+
+    @collector_paused()
+    def apply(self, wanted: NodeProgram | Planned) -> Applied:
+        """Make the kernel be a program, sending only what differs (DP-1, invariant 28).
 
         The first apply, and one that finds the kernel changed by others, reads back what is there and converges.
 
         Raises:
             EnvironmentLacksError: the kernel or iptables cannot express something.
         """
-        program = self._unions.extend(program)
+        if isinstance(wanted, NodeProgram):
+            return self._apply(wanted)
+        if wanted.since == self._watch.state():
+            with suppress(CommandError):
+                self._programmed, self._undisturbed = {}, None
+                self._carry_out(wanted.plans)
+                return self._done(wanted.plans)
+        self.forget()  # somebody was at it meanwhile
+        return self._apply(wanted.program)
+
+    def _apply(self, program: NodeProgram) -> Applied:
+        extended = self._unions.extend(program)
         if self._programmed:
             try:
-                return self._send(program, self._programmed)
+                return self._send(extended, self._programmed)
             except CommandError:
                 self._programmed = {}
         self._commands.prepare()
         for _ in range(_READINGS):
             try:
-                return self._send(program, self._read())
+                return self._send(extended, self._read())
             except CommandError as error:  # a restore program of an agent that died may have been at it still
                 refused = error
-        raise EnvironmentLacksError(
-            f"node {program.node}: {refused}. Run `muslin doctor` to see what this kernel can do"
-        ) from refused
+        raise _refused(program, refused) from refused
 
     def forget(self) -> None:
         """Forget what was programmed: the next apply reads the kernel."""
@@ -138,17 +177,21 @@ class IptablesDataplane:
                 if anew and made.operations > _LONG:
                     sent[family] = threads.submit(self._carry_out, {family: made})
             self._programmed, self._undisturbed = {}, None  # unknown while commands are under way
-            for made in plans.values():
-                self._remember(made.rewritten)
             self._carry_out({family: made for family, made in plans.items() if family not in sent})
             for one in sent.values():
                 one.result()
+        return self._done(plans)
+
+    def _done(self, plans: Mapping[Family, Plan]) -> Applied:
+        """The kernel is as planned."""
         self._programmed = {family: made.result for family, made in plans.items()}
         lines = [line for made in plans.values() for line in made.lines]
         return Applied(len(lines), sum(map(len, lines)) + len(lines))
 
     def _carry_out(self, plans: Mapping[Family, Plan]) -> None:
         """Take the steps of plans together."""
+        for made in plans.values():
+            self._remember(made.rewritten)
         before = [line for made in plans.values() for line in made.sets_before]
         after = [line for made in plans.values() for line in made.sets_after]
         rules = {family: made.rules for family, made in plans.items() if made.rules}
@@ -245,6 +288,10 @@ class IptablesDataplane:
         """End the restore programs; what is programmed stays."""
         self._commands.close()
         self._watch.close()
+
+
+def _refused(program: NodeProgram, error: CommandError) -> EnvironmentLacksError:
+    return EnvironmentLacksError(f"node {program.node}: {error}. Run `muslin doctor` to see what this kernel can do")
 
 
 def _without_hooks(family: Family, saved: str) -> list[str]:

@@ -50,6 +50,15 @@ class Plan(msgspec.Struct, frozen=True):
         """All of them."""
         return (*self.sets_before, *self.rules, *self.sets_after, *self.destroyed)
 
+    def told(self, family: Family) -> Iterator[str]:
+        """All of them, each with the program it is for."""
+        for tool, lines in (
+            ("ipset", self.sets_before),
+            ("iptables" if family == 4 else "ip6tables", self.rules),
+            ("ipset", (*self.sets_after, *(f"destroy {name}" for name in self.destroyed))),
+        ):
+            yield from (f"{tool}: {line}" for line in lines)
+
 
 def plan(before: Programmed, program: NodeProgram, family: Family, piece: int = 0) -> Plan:
     """What turns `before` into `program`; nothing if it is there already (invariant 28).
