@@ -20,7 +20,7 @@ from emulator.dataplane.iptables.parts import TABLES, Chain, Table, chain_key
 from emulator.dataplane.iptables.plan import Plan, plan
 from emulator.dataplane.iptables.restorer import CommandError
 from emulator.dataplane.iptables.trace import LegacyTrace, NftTrace
-from emulator.dataplane.iptables.wanted import Programmed
+from emulator.dataplane.iptables.wanted import Programmed, differences
 from emulator.dataplane.iptables.watch import Watch
 from emulator.dataplane.unions import Unions
 from emulator.nflog import DENY_GROUP, LOG_GROUP, DropListener
@@ -86,7 +86,8 @@ class IptablesDataplane:
         except CommandError as error:
             raise _refused(program, error) from error
         extended = self._unions.extend(program)
-        plans = {family: plan(have[family], extended, family, self._piece) for family in FAMILIES}
+        between = differences(have[4].program, extended)
+        plans = {family: plan(have[family], extended, family, self._piece, between) for family in FAMILIES}
         return Planned(program, plans, since)
 
     @collector_paused()
@@ -169,11 +170,12 @@ class IptablesDataplane:
         anew = not self._programmed
         if anew:
             refuse_unsayable(program)
+        between = differences(have[4].program, program)
         plans: dict[Family, Plan] = {}
         with ThreadPoolExecutor(len(FAMILIES)) as threads:  # they are in the namespace of this one
             sent: dict[Family, Future[None]] = {}
             for family in FAMILIES:
-                made = plans[family] = plan(have[family], program, family, self._piece)
+                made = plans[family] = plan(have[family], program, family, self._piece, between)
                 if anew and made.operations > _LONG:
                     sent[family] = threads.submit(self._carry_out, {family: made})
             self._programmed, self._undisturbed = {}, None  # unknown while commands are under way

@@ -21,7 +21,7 @@ from emulator.dataplane.iptables.changes import Changes, edits
 from emulator.dataplane.iptables.kernel import Kernel, KernelSet, hook_rule, kernel_member, written
 from emulator.dataplane.iptables.names import TAGS, is_union_name, tagged
 from emulator.dataplane.iptables.parts import TABLES, Chain, Content, SetType, Table, split_key
-from emulator.dataplane.iptables.wanted import Programmed, drafted
+from emulator.dataplane.iptables.wanted import Differences, Programmed, differences, drafted
 from emulator.dataplane.references import member_changes
 from reference.endpoints import Family
 from reference.program.types import NodeProgram
@@ -60,15 +60,18 @@ class Plan(msgspec.Struct, frozen=True):
             yield from (f"{tool}: {line}" for line in lines)
 
 
-def plan(before: Programmed, program: NodeProgram, family: Family, piece: int = 0) -> Plan:
+def plan(
+    before: Programmed, program: NodeProgram, family: Family, piece: int = 0, between: Differences | None = None
+) -> Plan:
     """What turns `before` into `program`; nothing if it is there already (invariant 28).
 
     `before` without a program is a kernel read back: everything in it is compared. `piece` is how many chains one
-    transaction makes or removes where none of them decides anything; 0 for as many as there are.
+    transaction makes or removes where none of them decides anything; 0 for as many as there are. `between` is what
+    differs between the two programs, if somebody has looked already.
     """
     if before.program is program:
         return Plan((), (), (), (), before, ())
-    draft = drafted(before, program, family)
+    draft = drafted(before, program, family, between or differences(before.program, program))
     after = draft.finish(before, program)
     read = before.program is None
     chains = dict.fromkeys([*draft.touched_chains, *(before.kernel.chains if read else ())])

@@ -6,6 +6,7 @@ Parts are compared by identity first: a part that did not change is neither rend
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from emulator.dataplane import references
 from emulator.dataplane.iptables.base import (
@@ -23,7 +24,7 @@ from emulator.dataplane.iptables.names import policy_chain, set_name, walk_chain
 from emulator.dataplane.iptables.parts import Chain, Content, SetSpec, SetType, chain_key, split_key
 from emulator.dataplane.references import DIRECTIONS, Draft, differing, no_program
 from reference.endpoints import Family
-from reference.program.types import IPSet, NodeProgram, Walk
+from reference.program.types import IPSet, NodeProgram, PolicyProgram, Walk
 
 _KINDS: dict[str, SetType] = {"nets": "hash:net", "ports": "hash:ip,port"}
 
@@ -47,13 +48,31 @@ class Programmed(references.Programmed[Chain, SetSpec], frozen=True):
         return tuple(side for side in ("src", "dst") if (name, side) in read)
 
 
-def drafted(before: Programmed, program: NodeProgram, family: Family) -> Draft[Chain, SetSpec]:
+class Differences(NamedTuple):
+    """(id, old, new) of the parts that differ between two programs; both families are made from them."""
+
+    policies: list[tuple[str, PolicyProgram | None, PolicyProgram | None]]
+    walks: list[tuple[str, Walk | None, Walk | None]]
+    sets: list[tuple[str, IPSet | None, IPSet | None]]
+
+
+def differences(old: NodeProgram | None, new: NodeProgram) -> Differences:
+    """What differs."""
+    old = old or no_program(new.node)
+    return Differences(
+        list(differing(old.policies, new.policies)),
+        list(differing(old.walks, new.walks)),
+        list(differing(old.sets, new.sets)),
+    )
+
+
+def drafted(before: Programmed, program: NodeProgram, family: Family, between: Differences) -> Draft[Chain, SetSpec]:
     """The program's chains and sets in place of those of the one before."""
     draft = Draft(before)
     first = before.program is None
     old = before.program or no_program(program.node)
-    _take_chains(draft, old, program, family, first=first)
-    for set_id, _, now in differing(old.sets, program.sets):
+    _take_chains(draft, old, program, family, between, first=first)
+    for set_id, _, now in between.sets:
         if set_id.endswith(str(family)):
             draft.put(set_name(set_id[:-1], family), _content(now, family) if now else None)
     for spec, mine in _fixed_sets(program, family, None if first else old):
@@ -62,12 +81,18 @@ def drafted(before: Programmed, program: NodeProgram, family: Family) -> Draft[C
 
 
 def _take_chains(
-    draft: Draft[Chain, SetSpec], old: NodeProgram, new: NodeProgram, family: Family, *, first: bool
+    draft: Draft[Chain, SetSpec],
+    old: NodeProgram,
+    new: NodeProgram,
+    family: Family,
+    between: Differences,
+    *,
+    first: bool,
 ) -> None:
     """Put the chains of changed parts in place of the old ones."""
-    for policy_id, old_policy, policy in differing(old.policies, new.policies):
+    for policy_id, old_policy, policy in between.policies:
         draft.replace(_policy_keys(policy_id) if old_policy else (), policy_chains(policy, family) if policy else ())
-    for _, old_walk, walk in differing(old.walks, new.walks):
+    for _, old_walk, walk in between.walks:
         draft.replace(_walk_keys(old_walk), (walk_to_chain(walk),) if walk else ())
     if first or old.endpoints != new.endpoints:
         draft.replace(_keys(dispatch_chains((*old.endpoints.values(),))), dispatch_chains((*new.endpoints.values(),)))
