@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from emulator.dataplane.collector import collector_paused
-from emulator.dataplane.contract import Applied, Counter, RuleRef
+from emulator.dataplane.contract import Applied, Counter, Plan, RuleRef
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.adoption import ADOPTED, Witness, estate, tell_kernel
 from emulator.dataplane.ebpf.attach import HOST, WORKLOAD, Attachments
@@ -97,7 +97,7 @@ class EbpfDataplane:
         return Planned(program, tuple(found))
 
     @collector_paused()
-    def apply(self, wanted: NodeProgram | Planned) -> Applied:
+    def apply(self, wanted: NodeProgram | Plan) -> Applied:
         """Make the kernel be a program: prepare the idle generation, flip, attach what is new.
 
         Raises:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple
 
+from emulator.dataplane import contract
 from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.iptables.base import dispatch_chains, static_chains
@@ -91,7 +92,7 @@ class IptablesDataplane:
         return Planned(program, plans, since)
 
     @collector_paused()
-    def apply(self, wanted: NodeProgram | Planned) -> Applied:
+    def apply(self, wanted: NodeProgram | contract.Plan) -> Applied:
         """Make the kernel be a program, sending only what differs (DP-1, invariant 28).
 
         The first apply, and one that finds the kernel changed by others, reads back what is there and converges.
@@ -101,7 +102,7 @@ class IptablesDataplane:
         """
         if isinstance(wanted, NodeProgram):
             return self._apply(wanted)
-        if wanted.since == self._watch.state():
+        if isinstance(wanted, Planned) and wanted.since == self._watch.state():
             with suppress(CommandError):
                 self._programmed, self._undisturbed = {}, None
                 self._carry_out(wanted.plans)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from emulator.dataplane.collector import collector_paused
-from emulator.dataplane.contract import Applied, Counter, RuleRef
+from emulator.dataplane.contract import Applied, Counter, Plan, RuleRef
 from emulator.dataplane.nftables import kernel
 from emulator.dataplane.nftables.base import FROM_DISPATCH, INPUT, dispatch_from, input_chain, static_chains
 from emulator.dataplane.nftables.chains import DENY_GROUP, LOG_GROUP
@@ -95,7 +95,7 @@ class NftablesDataplane:
         return Planned(program, kernel.reconcile(table, kernel.wanted_of(result)), result, EMPTY, generation)
 
     @collector_paused()
-    def apply(self, wanted: NodeProgram | Planned) -> Applied:
+    def apply(self, wanted: NodeProgram | Plan) -> Applied:
         """Make the kernel be a program, sending only what differs (DP-1, invariant 28).
 
         The change is one atomic transaction; what is new is made in one before and what goes is removed in one after
@@ -106,7 +106,7 @@ class NftablesDataplane:
         """
         if isinstance(wanted, NodeProgram):
             planned = self.plan(wanted)
-        elif wanted.generation == self._kernel_generation():
+        elif isinstance(wanted, Planned) and wanted.generation == self._kernel_generation():
             planned = wanted
         else:  # somebody was at it meanwhile
             self.forget()
