@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from benchmarks.dataplane.bed import Machine
-from benchmarks.dataplane.floors import timed, watched_apply
+from benchmarks.dataplane.floors import RESTORED, change_by_itself, timed, watched_apply
 from benchmarks.dataplane.packets import LARGE_SET, Plan
 from benchmarks.dataplane.record import Change, Record
 from benchmarks.dataplane.shapes import (
@@ -100,6 +100,8 @@ def _measure_one(dataplane: str, size: Policies, steps: Steps, record: Record) -
         for what, then in ((RULE, steps.rule), (MEMBER, steps.member)):
             for _ in range(TURNS):
                 _series(record, dataplane, size, what).seconds += [timed(machine, then), timed(machine, steps.first)]
+        if by_itself := change_by_itself(dataplane, machine, steps.rule, steps.first, TURNS):
+            _series(record, dataplane, size, RULE).floors.setdefault(RESTORED, []).extend(by_itself)
     finally:
         machine.close()
 

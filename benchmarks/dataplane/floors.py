@@ -12,12 +12,14 @@ from benchmarks.dataplane.bed import Machine
 from emulator.dataplane.ebpf.attach import Attachments
 from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.libbpf import Object, Table
+from emulator.dataplane.iptables.dataplane import IptablesDataplane
 from emulator.dataplane.libnftables import Libnftables
 from emulator.nfnetlink import NetfilterSocket
 from reference.errors import MuslinError
 from reference.program.types import NodeProgram
 
 SENT_AGAIN = "the same netlink transactions"  # for information: what is fed is text, or maps
+RESTORED = "iptables-restore of the same lines"
 Replay = Callable[[], float]  # to be called in another node's namespace; the seconds it took
 _Call = tuple[str, tuple[Any, ...]]
 
@@ -98,6 +100,29 @@ def _ebpf(machine: Machine, program: NodeProgram) -> tuple[float, Mapping[str, R
         return seconds
 
     return seconds, {"the same map writes and filters": maps}
+
+
+def change_by_itself(name: str, machine: Machine, there: NodeProgram, back: NodeProgram, turns: int) -> list[float]:
+    """The seconds that iptables-restore takes for the lines of a change of rules, there and back, so many times.
+
+    None for dataplanes that are fed by no such program.
+    """
+    if not name.startswith("iptables"):
+        return []
+    dataplane = machine.dataplane
+    assert isinstance(dataplane, IptablesDataplane)
+    texts = []
+    for program in (there, back):
+        plans = machine.worker.call(dataplane.plan, program).plans
+        texts.append({family: "\n".join([*made.rules, ""]) for family, made in plans.items()})
+        machine.apply(program)
+    variant = "legacy" if name.endswith("legacy") else "nft"
+    programs = {4: f"iptables-{variant}-restore", 6: f"ip6tables-{variant}-restore"}
+    return [
+        machine.worker.call(_fed, [((programs[family], "--noflush"), lines) for family, lines in text.items()])
+        for _ in range(turns)
+        for text in texts
+    ]
 
 
 _WAYS: Mapping[str, Callable[[Machine, NodeProgram], tuple[float, Mapping[str, Replay]]]] = {

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks.dataplane.changes import APPLY, MEMBER, RULE
-from benchmarks.dataplane.floors import SENT_AGAIN
 from benchmarks.dataplane.figures import PATHS, Figures, Spread, spread
+from benchmarks.dataplane.floors import SENT_AGAIN
 from benchmarks.dataplane.record import Cell, Change
 from benchmarks.dataplane.shapes import Policies
 
