@@ -12,9 +12,11 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import BinaryIO, Literal
 
 from emulator.dataplane.iptables.ipset import IpSets
+from emulator.dataplane.iptables.lock import lock_for
 from emulator.dataplane.iptables.parts import TABLES
 from emulator.dataplane.iptables.restorer import SECONDS, CommandError, Restorer, as_text, reason
 from emulator.dataplane.iptables.transactions import Transactions
@@ -51,9 +53,14 @@ class Commands:
             self._paths[name] = path
         self.sets = IpSets()
         self._transactions = Transactions(self.sets) if variant == "nft" else None
-        self._restorers = {
-            family: Restorer(self._paths[f"{tables}-{variant}-restore"]) for family, tables in _TABLES.items()
+        restores: dict[Family, str] = {
+            family: self._paths[f"{tables}-{variant}-restore"] for family, tables in _TABLES.items()
         }
+        self._lock = lock_for(restores[4]) if variant == "legacy" else None
+        self._restorers = {family: self._restorer(path) for family, path in restores.items()}
+
+    def _restorer(self, path: str) -> Restorer:
+        return Restorer(path, self._lock.environment, [self._lock.descriptor]) if self._lock else Restorer(path)
 
     def prepare(self) -> None:
         """Start the restore programs: they get ready while their text is being written."""
@@ -65,7 +72,10 @@ class Commands:
         if not texts or (self._transactions is not None and self._transactions.run(texts)):
             return
         (first, lines), *others = texts.items()
-        with ThreadPoolExecutor(len(FAMILIES)) as threads:  # they are in the namespace of this one
+        with (
+            self._lock.held() if self._lock else nullcontext(),
+            ThreadPoolExecutor(len(FAMILIES)) as threads,  # they are in the namespace of this one
+        ):
             done = [threads.submit(self._restorers[family].run, some) for family, some in others]
             self._restorers[first].run(lines)
         for one in done:
@@ -77,6 +87,8 @@ class Commands:
             restorer.close()
         if self._transactions is not None:
             self._transactions.close()
+        if self._lock is not None:
+            self._lock.close()
         self.sets.close()
 
     def save(self, family: Family, *, counters: bool = False) -> str:

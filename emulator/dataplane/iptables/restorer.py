@@ -12,7 +12,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,9 +31,10 @@ class CommandError(MuslinError):
 class Restorer:
     """One restore program, started when it is needed, in the network namespace of whoever needs it first."""
 
-    def __init__(self, path: str) -> None:
-        """Nothing is started yet."""
+    def __init__(self, path: str, environment: Mapping[str, str] | None = None, inherits: Sequence[int] = ()) -> None:
+        """Nothing is started yet; the program will have the environment given, and inherit descriptors."""
         self._name = Path(path).name
+        self._environment, self._inherits = environment, inherits
         self._command = (path, "--noflush", "--wait", "--verbose")
         self._process: subprocess.Popen[bytes] | None = None
         self._texts = 0
@@ -44,7 +45,7 @@ class Restorer:
         Raises:
             CommandError: it is not to be had.
         """
-        self._process = self._process or _start(self._command)
+        self._process = self._process or _start(self._command, self._environment, self._inherits)
 
     def run(self, lines: Iterable[str]) -> None:
         """Run the transactions of all tables in `lines`; returns when they are in force.
@@ -72,10 +73,18 @@ class Restorer:
             process.communicate()
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(
+    command: Sequence[str], environment: Mapping[str, str] | None, inherits: Sequence[int]
+) -> subprocess.Popen[bytes]:
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            env=environment,
+            pass_fds=inherits,
         )
     except OSError as error:
         raise CommandError(f"{command[0]} did not run: {error}") from error
