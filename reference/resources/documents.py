@@ -33,6 +33,8 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL_FLOAT = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 _MAX_DEPTH = 100  # of nested lists and mappings; no real manifest comes near
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} levels deep"
+_LIBRARY_TOO_DEEP = "exceeded maximum nesting depth"  # libyaml's own limit, a thousand, which recent ones have
 
 
 def scalar_tag(text: str) -> str:
@@ -83,7 +85,7 @@ class _TooDeep(DocumentFault):
 
 
 def _too_deep(node: yaml.Node) -> DocumentFault:
-    return _TooDeep(f"nested more than {_MAX_DEPTH} levels deep", line=node.start_mark.line + 1)
+    return _TooDeep(_TOO_DEEP, line=node.start_mark.line + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ def _syntax_fault(error: yaml.YAMLError, text: str, number: int) -> DocumentFaul
     mark = error.problem_mark or error.context_mark
     at = mark.index if mark else 0
     said = (error.problem or error.context or "unreadable").replace("\n", " ")
+    if said == _LIBRARY_TOO_DEEP:
+        return _TooDeep(_TOO_DEEP, line=mark.line + 1 if mark else None, document=number)
     if text[at : at + 1] == "\t":
         said = "a tab where YAML wants spaces"
     return DocumentFault(f"not YAML: {said}", line=mark.line + 1 if mark else None, document=number)
