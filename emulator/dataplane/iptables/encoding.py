@@ -19,34 +19,11 @@ from reference.endpoints import Family
 
 _EXPRESSIONS, _COMPAT = 4, 5  # attributes of a rule
 _WORD = re.compile(r'"([^"]*)"|(\S+)')
-_ADDRESS_AT: dict[tuple[Family, str], int] = {(4, "-s"): 12, (4, "-d"): 16, (6, "-s"): 8, (6, "-d"): 24}
 _VERDICTS = {"ACCEPT": e.ACCEPT, "DROP": e.DROP, "RETURN": e.RETURN}
 
 
-def _expression(name: str, *attributes: bytes) -> bytes:
-    return nested(1, text(1, name), nested(2, *attributes))
-
-
-def _payload(offset: int, length: int) -> bytes:
-    """Bytes of the network header into the first register."""
-    return _expression("payload", u32(1, 1), u32(2, 1), u32(3, offset), u32(4, length))
-
-
-def _bitwise(mask: bytes, xor: bytes) -> bytes:
-    values = nested(4, attribute(1, mask)) + nested(5, attribute(1, xor))
-    return _expression("bitwise", u32(1, 1), u32(2, 1), u32(3, len(mask)), values)
-
-
-def _cmp(data: bytes, *, equal: bool) -> bytes:
-    return _expression("cmp", u32(1, 1), u32(2, not equal), nested(3, attribute(1, data)))
-
-
-def _meta(key: int) -> bytes:
-    return _expression("meta", u32(2, key), u32(1, 1))
-
-
-_META_MARK = _meta(e.MARK)
-_INTERFACES = {"-i": _meta(e.IIFNAME), "-o": _meta(e.OIFNAME)}
+_META_MARK = e.meta(e.MARK)
+_INTERFACES = {"-i": e.meta(e.IIFNAME), "-o": e.meta(e.OIFNAME)}
 
 
 class UnknownHereError(Exception):
@@ -104,9 +81,9 @@ class _Rule:
         net = ip_network(word)
         whole, rest = divmod(net.prefixlen, 8)
         length = e.ADDRESS_LENGTH[self._family] if rest else whole
-        load = _payload(_ADDRESS_AT[self._family, option], length)
-        cut = _bitwise(net.netmask.packed, bytes(length)) if rest else b""
-        return load + cut + _cmp(net.network_address.packed[:length], equal=not inverted)
+        load = e.payload(e.NETWORK, e.ADDRESS_AT[self._family, option == "-s"], length)
+        cut = e.bitwise(net.netmask.packed, bytes(length)) if rest else b""
+        return load + cut + e.compared(net.network_address.packed[:length], equal=not inverted)
 
     def _match(self, name: str) -> None:
         inverted, _ = option = self._maybe_not()
@@ -114,7 +91,7 @@ class _Rule:
             self._matches += _compat_match("comment", 0, self._words.pop().encode().ljust(256, b"\0"))
         elif name == "mark" and option[1] == "--mark":
             value, mask = (struct.pack("=I", int(part, 16)) for part in self._words.pop().split("/"))
-            self._matches += _META_MARK + _bitwise(mask, bytes(4)) + _cmp(value, equal=not inverted)
+            self._matches += _META_MARK + e.bitwise(mask, bytes(4)) + e.compared(value, equal=not inverted)
         elif name == "multiport" and option[1] in ("--sports", "--dports"):
             self._matches += _compat_match("multiport", 1, _multiport(option[1], self._words.pop(), inverted))
         elif name == "set" and option[1] == "--match-set":
@@ -128,7 +105,7 @@ class _Rule:
             self._action = e.verdict(_VERDICTS[target])
         elif target == "MARK" and self._words.pop() == "--set-xmark":
             data = struct.pack("=II", *(int(part, 16) for part in self._words.pop().split("/")))
-            self._action = _expression("target", text(1, target), u32(2, 2), attribute(3, data))
+            self._action = e.expression("target", text(1, target), u32(2, 2), attribute(3, data))
         elif target == "NFLOG":
             self._action = self._log()
         elif target.startswith(CHAIN_PREFIX):
@@ -142,7 +119,7 @@ class _Rule:
             option = self._words.pop()
             given[option] = self._words.pop()
         group, size = int(given["--nflog-group"]), int(given["--nflog-size"])
-        return _expression(
+        return e.expression(
             "log", text(2, given["--nflog-prefix"]), attribute(1, struct.pack("!H", group)), u32(3, size)
         )
 
@@ -150,11 +127,11 @@ class _Rule:
 def _interface(load: bytes, name: str, inverted: bool) -> bytes:
     """A whole name ends with a zero; what ends with "+" is the beginning of a name."""
     data = name[:-1].encode() if name.endswith("+") else name.encode() + b"\0"
-    return load + _cmp(data, equal=not inverted)
+    return load + e.compared(data, equal=not inverted)
 
 
 def _compat_match(name: str, revision: int, data: bytes) -> bytes:
-    return _expression("match", text(1, name), u32(2, revision), attribute(3, data))
+    return e.expression("match", text(1, name), u32(2, revision), attribute(3, data))
 
 
 def _multiport(option: str, words: str, inverted: bool) -> bytes:
