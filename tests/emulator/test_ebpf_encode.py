@@ -24,7 +24,7 @@ from reference.packet import Packet
 from reference.program.types import Failsafe, Failsafes, HostEndpointProgram, Match, TierStep, Walk
 
 SETS = {"n1": 1, "n2": 2, "pweb": 3}
-NUMBERS = Numbering(set=lambda name: SETS.get(name, 9), policy=lambda key: 7, reference=lambda of: 16)
+NUMBERS = Numbering(set=lambda name: SETS.get(name, 9), policy=lambda key: 7, reference=lambda place, last: 12)
 TCP = {"protocol": 6}
 
 
@@ -102,7 +102,7 @@ def test_a_walk_goes_on_behind_the_tier_that_passes():
     )
     walk = Walk(id="w", direction="ingress", tiers=tiers, profiles=("pro:x",))
     code = written(lambda draft: draft.walk(walk))
-    assert listed(code) == ["policy 7 -3", "policy 7 -2", "deny 10", "policy 7 -1", "policy 7 -1", "deny 5"]
+    assert listed(code) == ["policy 7 -3", "policy 7 -2", "deny d", "policy 7 -1", "policy 7 -1", "deny 5"]
 
 
 def test_a_rule_too_long_to_skip_is_refused():

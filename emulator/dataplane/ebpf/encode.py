@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -35,14 +36,19 @@ _PORTS_NUMBER = _WORDS.index("ports")
 _PORT_WORDS = ("ports", "TCP ports", "UDP ports", "SCTP ports")
 _PROTOCOLS: dict[int | None, int] = {6: 1, 17: 2, 132: 3}  # with ports, as a test of ports can ask for them
 _DECIDING = frozenset(range(_WORDS.index("allow"), _WORDS.index("policy")))
-_ACTIONS: dict[RuleAction, int] = {"allow": _ALLOW, "deny": _DENY, "pass": _PASS, "log": _LOG}
+ACTIONS: tuple[RuleAction, ...] = ("allow", "deny", "pass", "log")
+_DECISIONS = {
+    action: word | number << _ARGUMENT
+    for number, (action, word) in enumerate(zip(ACTIONS, (_ALLOW, _DENY, _PASS, _LOG), strict=True))
+}
+_RULE_OF = attrgetter("index")
 _TRUE, _DESTINATION, _LEAVES = WHEN_TRUE << _FLAGS, OF_DESTINATION << _FLAGS, LEAVES << _FLAGS
 
 NOTHING = [_END]
 """The code of a policy without rules."""
 
-Reference = tuple[str, str, FlowDirection, int, RuleAction]
-"""What an instruction that decides stands for: tier, policy, direction, the user's rule or -1, action."""
+Place = tuple[str, str, FlowDirection]
+"""Where rules are: tier, policy, direction."""
 
 
 class Numbering(NamedTuple):
@@ -50,7 +56,12 @@ class Numbering(NamedTuple):
 
     set: Callable[[Hashable], int]  # of a set's base id, or of a list of nets
     policy: Callable[[str], int]  # of a policy in a direction
-    reference: Callable[[Reference], int]
+    reference: Callable[[Place, int], int]  # the first of a place that has room for a user's rule
+
+
+def reference(first: int, rule: int, action: RuleAction) -> int:
+    """The number of a user's rule, or -1, and an action, where the numbers of its place begin with `first`."""
+    return first + (rule + 1) * len(ACTIONS) + ACTIONS.index(action)
 
 
 def in_direction(policy: str, direction: FlowDirection) -> str:
@@ -89,7 +100,8 @@ class Draft:
         """
         rules = rules_of(policy, direction)
         self.words.append(_END if of_walk else _GO_ON)
-        self._rules(in_blocks(rules), (policy.tier, policy.id, direction), leaves=_LEAVES if of_walk else 0)
+        first = self._numbers.reference((policy.tier, policy.id, direction), max(map(_RULE_OF, rules), default=-1))
+        self._rules(in_blocks(rules), first, leaves=_LEAVES if of_walk else 0)
 
     def walk(self, walk: Walk) -> None:
         """Tiers in order, then profiles in order, then the walk's end (POL-12 … POL-15, HEP-3).
@@ -105,29 +117,28 @@ class Draft:
             denies = tier.default_action == "deny" and bool(tier.policies)
             if denies:
                 # FL-6: the end of a tier names the last policy of the tier as its trigger.
-                end = self._numbers.reference((tier.tier, tier.policies[-1], direction, -1, "deny"))
-                words.append(_DENY | end << _ARGUMENT)
+                first = self._numbers.reference((tier.tier, tier.policies[-1], direction), -1)
+                words.append(_DENY | reference(first, -1, "deny") << _ARGUMENT)
             if len(tier.policies) + denies > FARTHEST:
                 raise _too_long()
             for after, policy in enumerate(reversed(tier.policies), 1 + denies):  # a pass goes on behind the tier's end
                 words.append(_POLICY | after << _SKIP | number(in_direction(policy, direction)) << _ARGUMENT)
 
-    def _rules(self, items: Sequence[Item], of: tuple[str, str, FlowDirection], leaves: int) -> None:
-        """Rules, and blocks of rules, of a (tier, policy, direction).
+    def _rules(self, items: Sequence[Item], first: int, leaves: int) -> None:
+        """Rules, and blocks of rules, whose numbers begin with `first`.
 
         `leaves`: the flag of tests in the last rule that says that they lead out of the policy.
         """
-        words, number, (tier, policy, direction) = self.words, self._numbers.reference, of
+        words, step = self.words, len(ACTIONS)
         for item in reversed(items):
             behind = len(words) - 1
             if isinstance(item, ProgramRule):
-                action = item.action
-                words.append(_ACTIONS[action] | number((tier, policy, direction, item.index, action)) << _ARGUMENT)
+                words.append(_DECISIONS[item.action] + (first + (item.index + 1) * step << _ARGUMENT))
                 self._test(item.match, leaves, behind)
                 if len(words) - behind > FARTHEST + 1:
                     raise _too_long()
             else:
-                self._rules(item.items, of, leaves)
+                self._rules(item.items, first, leaves)
                 self._condition(item.cover, behind)
             leaves = 0
 
@@ -213,19 +224,16 @@ class Draft:
         for base in reversed(sets):
             self._write(_ADDRESS_AND_PORT | flags | self._numbers.set(base) << _ARGUMENT, behind)
             flags, behind = flags & ~_LEAVES | _TRUE, group
-        for ports in reversed(_ports(ranges)):
-            words.append(_PORTS | flags | (len(words) - behind) << _SKIP | ports << _ARGUMENT)
+        for ports in reversed(ranges):
+            argument = (ports.low << 16 | ports.high) << _ARGUMENT
+            words.append(_PORTS | flags | (len(words) - behind) << _SKIP | argument)
             flags, behind = flags & ~_LEAVES | _TRUE, group
 
     def _no_port(self, ranges: Sequence[PortRange], sets: Sequence[str], flags: int, behind: int) -> None:
         for base in reversed(sets):
             self._write(_ADDRESS_AND_PORT | _TRUE | flags | self._numbers.set(base) << _ARGUMENT, behind)
-        for ports in reversed(_ports(ranges)):
-            self._write(_PORTS | _TRUE | flags | ports << _ARGUMENT, behind)
-
-
-def _ports(ranges: Iterable[PortRange]) -> list[int]:
-    return [each.low << 16 | each.high for each in ranges]
+        for ports in reversed(ranges):
+            self._write(_PORTS | _TRUE | flags | (ports.low << 16 | ports.high) << _ARGUMENT, behind)
 
 
 def _icmp(icmp_type: int, code: int | None) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from emulator.dataplane.contract import RuleRef
-from emulator.dataplane.ebpf.encode import Reference
+from emulator.dataplane.ebpf.encode import ACTIONS, Place, reference
 from emulator.dataplane.ebpf.layout import FIRST_REFERENCE
 from reference.program.types import IPSet, NodeProgram, ProgramRule, Walk
+
+_NO_ROOM = -2  # not even for a tier's end, which is rule -1
 
 
 class FullError(Exception):
@@ -57,24 +60,27 @@ class Generation:
     pods_from: tuple[object, ...] = ()  # what they were made of
 
 
-class Numbers:
-    """Numbers of names: given once, never given again."""
+class Numbers(dict[Hashable, int]):
+    """Numbers of names: given once, never given again. To ask for one gives it, if need be."""
 
     def __init__(self, first: int, limit: int) -> None:
-        self._numbers: dict[Hashable, int] = {}
+        super().__init__()
         self._names: list[Hashable] = []
         self._first = first
         self._limit = limit
+        self.of: Callable[[Hashable], int] = self.__getitem__
 
-    def of(self, name: Hashable) -> int:
-        """The number of a name, a new one if it has none."""
-        number = self._numbers.get(name)
-        if number is None:
-            number = self._first + len(self._names)
-            if number >= self._limit:
-                raise FullError
-            self._numbers[name] = number
-            self._names.append(name)
+    def __missing__(self, name: Hashable) -> int:
+        """A new number.
+
+        Raises:
+            FullError: there are no more.
+        """
+        number = self._first + len(self._names)
+        if number >= self._limit:
+            raise FullError
+        self[name] = number
+        self._names.append(name)
         return number
 
     def name(self, number: int) -> Hashable | None:
@@ -84,16 +90,30 @@ class Numbers:
 
 
 class References:
-    """Numbers of what decides: of rules and of tiers' ends."""
+    """Numbers of what decides, of rules and of tiers' ends: those of one place are side by side."""
 
     def __init__(self) -> None:
-        self._numbers = Numbers(FIRST_REFERENCE, 1 << 32)
-        self.of: Callable[[Reference], int] = self._numbers.of
+        self._places: dict[Place, tuple[int, int]] = {}  # the first number of each, and the last rule there is room for
+        self._firsts: list[int] = []  # in order
+        self._names: list[Place] = []  # what begins there
+        self._next = FIRST_REFERENCE
+
+    def of(self, place: Place, last: int) -> int:
+        """The number with which those of a place begin that has room for rule `last`; none is ever given again."""
+        first, most = self._places.get(place, (0, _NO_ROOM))
+        if last > most:
+            first, most = self._next, last + max(0, most)
+            self._next = reference(first, most + 1, ACTIONS[0])
+            self._places[place] = first, most
+            self._firsts.append(first)
+            self._names.append(place)
+        return first
 
     def rule(self, number: int) -> RuleRef | None:
         """What has a number, in the words of the contract; made when it is asked for, for most never decide."""
-        name = self._numbers.name(number)
-        if not isinstance(name, tuple):
+        if not FIRST_REFERENCE <= number < self._next:
             return None
-        tier, policy, direction, rule, action = name
-        return RuleRef(tier=tier, policy=policy, direction=direction, rule=rule, action=action)
+        at = bisect(self._firsts, number) - 1
+        tier, policy, direction = self._names[at]
+        rule, action = divmod(number - self._firsts[at], len(ACTIONS))
+        return RuleRef(tier=tier, policy=policy, direction=direction, rule=rule - 1, action=ACTIONS[action])
