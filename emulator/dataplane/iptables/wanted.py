@@ -22,6 +22,7 @@ from emulator.dataplane.iptables.kernel import Kernel
 from emulator.dataplane.iptables.matching import storable
 from emulator.dataplane.iptables.names import policy_chain, set_name, walk_chain
 from emulator.dataplane.iptables.parts import Chain, Content, SetSpec, SetType, chain_key, split_key
+from emulator.dataplane.iptables.twins import has_twins, twins
 from emulator.dataplane.references import DIRECTIONS, Draft, differing, no_program
 from reference.endpoints import Family
 from reference.program.types import IPSet, NodeProgram, PolicyProgram, Walk
@@ -54,6 +55,16 @@ class Differences(NamedTuple):
     policies: list[tuple[str, PolicyProgram | None, PolicyProgram | None]]
     walks: list[tuple[str, Walk | None, Walk | None]]
     sets: list[tuple[str, IPSet | None, IPSet | None]]
+    made: dict[str, tuple[Chain, ...]]  # of policies, for IPv4, until they were made for IPv6 too
+
+    def chains(self, policy: PolicyProgram, family: Family) -> tuple[Chain, ...]:
+        """The chains of a policy."""
+        if family == 6 and policy.id in self.made:
+            return twins(self.made.pop(policy.id))
+        chains = tuple(policy_chains(policy, family))
+        if family == 4 and has_twins(policy):
+            self.made[policy.id] = chains
+        return chains
 
 
 def differences(old: NodeProgram | None, new: NodeProgram) -> Differences:
@@ -63,6 +74,7 @@ def differences(old: NodeProgram | None, new: NodeProgram) -> Differences:
         list(differing(old.policies, new.policies)),
         list(differing(old.walks, new.walks)),
         list(differing(old.sets, new.sets)),
+        {},
     )
 
 
@@ -91,7 +103,7 @@ def _take_chains(
 ) -> None:
     """Put the chains of changed parts in place of the old ones."""
     for policy_id, old_policy, policy in between.policies:
-        draft.replace(_policy_keys(policy_id) if old_policy else (), policy_chains(policy, family) if policy else ())
+        draft.replace(_policy_keys(policy_id) if old_policy else (), between.chains(policy, family) if policy else ())
     for _, old_walk, walk in between.walks:
         draft.replace(_walk_keys(old_walk), (walk_to_chain(walk),) if walk else ())
     if first or old.endpoints != new.endpoints:
