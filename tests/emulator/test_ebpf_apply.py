@@ -115,7 +115,7 @@ def programs_by_need():
     guarded = program(host_endpoints=Map({"up0": guard}))
     lab.apply(guarded)
     said += [loaded(), dataplane.drift()]
-    dataplane._renew({name: size * 2 for name, size in dataplane._sizes.items()})
+    dataplane._renew({name: size * 2 for name, size in dataplane._sizes.items()}, program())
     said += [loaded(), dataplane.drift()]
     lab.apply(program())
     said.append(dataplane.drift())

@@ -69,7 +69,7 @@ def array():
     """A word changed within what was written, and one beyond it."""
     node = Bench(make_devices())
     node.apply(program())
-    memory = node.object.maps["code"].memory()
+    memory = node.object.maps["code"].memory
     before, said = memory[:256], [node.tables.wrong()]
     memory[4096 * 8] ^= 1
     said.append(node.tables.wrong())

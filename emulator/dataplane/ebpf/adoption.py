@@ -17,7 +17,8 @@ from typing import NamedTuple
 from emulator.dataplane.ebpf.attach import Attachments
 from emulator.dataplane.ebpf.conntrack import Connection, Ends, connections, write
 from emulator.dataplane.ebpf.layout import NUMBER, flow, flow_key, seen
-from emulator.dataplane.ebpf.libbpf import BpfError, Table, maps_of, read
+from emulator.dataplane.ebpf.libbpf import Table, maps_of, read
+from emulator.dataplane.ebpf.library import BpfError
 from emulator.dataplane.ebpf.sockets import open_sockets
 from emulator.nfnetlink import NetfilterSocket, NetlinkError
 from reference.packet import PORTED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -13,6 +12,7 @@ from emulator.dataplane.ebpf.encode import NOTHING, Draft, Numbering, decisions,
 from emulator.dataplane.ebpf.generations import Block, FullError, Generation, Numbers, Part, References
 from emulator.dataplane.ebpf.hosts import SAFE_PREFIX, safe_ports
 from emulator.dataplane.ebpf.kept import KeptArray, KeptNumbers
+from emulator.dataplane.ebpf.libbpf import Table
 from emulator.dataplane.ebpf.pool import Pool
 from emulator.dataplane.ebpf.sets import Sets
 from emulator.dataplane.references import differing
@@ -28,7 +28,7 @@ class Blocks:
     """
 
     def __init__(
-        self, code: KeptArray, starts: KeptNumbers, counts: mmap.mmap, sizes: Mapping[str, int], sets: Sets,
+        self, code: KeptArray, starts: KeptNumbers, counts: Table, sizes: Mapping[str, int], sets: Sets,
         references: References,
     ) -> None:  # fmt: skip
         self._code = code
@@ -38,8 +38,8 @@ class Blocks:
         self._policies = Numbers(0, sizes["policies"] // 2)
         self._numbering = Numbering(set=sets.base, policy=self._policies.of, reference=references.of)
         self._pool = Pool(sizes["code"])
+        self._pool.take(len(NOTHING))  # an empty array says just that
         self._begin()
-        self._place([Block((), length=len(NOTHING))], NOTHING)
 
     def _begin(self) -> None:
         """Nothing is written that waits for its place."""
@@ -138,7 +138,7 @@ class Blocks:
             end -= block.length
             block.start = end
         self._code.write(start * _SIZE, packed(reversed(words)), operations=len(blocks))
-        self._counts[counts] = bytes(counts.stop - counts.start)
+        self._counts.memory[counts] = bytes(counts.stop - counts.start)
 
     def _place_each(self, blocks: Sequence[Block], words: Sequence[int]) -> None:
         if len(blocks) == 1:
@@ -171,7 +171,7 @@ class Blocks:
     def counted(self, block: Block) -> Iterator[tuple[int, int, int]]:
         """(number of the reference, packets, bytes) of every instruction of a block that decides."""
         counts = slice(block.start * layout.COUNT.size, (block.start + block.length) * layout.COUNT.size)
-        every = list(layout.COUNT.iter_unpack(self._counts[counts]))
+        every = list(layout.COUNT.iter_unpack(self._counts.memory[counts]))
         for place, reference in decisions(self._code.kept(block.start * _SIZE, block.length * _SIZE)):
             yield reference, *every[place]
 

@@ -19,7 +19,8 @@ from emulator.dataplane.ebpf.generations import FullError, References
 from emulator.dataplane.ebpf.guard import Guard
 from emulator.dataplane.ebpf.hosts import WORKLOAD_PREFIX, guarded
 from emulator.dataplane.ebpf.layout import Event
-from emulator.dataplane.ebpf.libbpf import BpfError, Object
+from emulator.dataplane.ebpf.libbpf import Object
+from emulator.dataplane.ebpf.library import BpfError
 from emulator.dataplane.ebpf.listing import listing
 from emulator.dataplane.ebpf.plan import FLIP, Planned, differences
 from emulator.dataplane.ebpf.tables import Tables
@@ -56,7 +57,7 @@ class EbpfDataplane:
         self._sizes = dict(SMALLEST)
         self._attachments = Attachments()
         left = estate(self._attachments)
-        self._object = _load(self._sizes, left.maps, WORKLOAD)
+        self._object = _load(self._sizes, left.maps, WORKLOAD, later=False)
         self._hosts: Object | None = None  # the programs for the machine's own interfaces, and the same maps
         self._tables = Tables(self._object, self._references, left.epoch if left.maps else 1)
         left.close()
@@ -160,41 +161,55 @@ class EbpfDataplane:
     def _bring(self, program: NodeProgram) -> None:
         """Fill the idle generation; when a map is too small, go on with larger ones."""
         first = self._tables.programmed.program is None  # later ones grow when they must: to count takes its time
-        grown = _sizes_for(program, self._sizes) if first else self._sizes
-        if self._spoilt or grown != self._sizes:
-            self._renew(grown)
+        sizes = _sizes_for(program, self._sizes) if first else self._sizes
         while True:
             try:
-                self._spoilt = True
-                self._tables.bring(program, self._there, self._tunnels, self._handed_over)
+                if self._spoilt or sizes != self._sizes:
+                    self._renew(sizes, program)
+                else:
+                    self._spoilt = True
+                    self._tables.bring(program, self._there, self._tunnels, self._handed_over)
             except FullError:
-                if max(self._sizes.values()) >= LARGEST:
+                if max(sizes.values()) >= LARGEST:
                     raise EnvironmentLacksError(
                         f"node {program.node}: the program does not fit into maps of {LARGEST} entries"
                     ) from None
-                self._renew({name: size * 2 for name, size in self._sizes.items()})
+                sizes = {name: size * 2 for name, size in sizes.items()}
             else:
                 self._spoilt = False
                 return
 
-    def _renew(self, sizes: dict[str, int]) -> None:
-        """New maps, in which the same program decides as before; connections and listeners stay what they are."""
-        old = self._tables.programmed
+    def _renew(self, sizes: dict[str, int], program: NodeProgram) -> None:
+        """New maps, in which the same program decides as before and the next one waits; nothing is new if this fails.
+
+        Connections and listeners stay what they are. The kernel verifies the programs while the code is made out.
+        """
         lasting = {name: self._object.maps[name].fd for name in LASTING}
-        renewed = _load(sizes, lasting, WORKLOAD)
-        hosts = None if self._hosts is None else _beside(renewed)
-        tables = Tables(renewed, self._references, self._tables.epoch)  # packets under way are marked with it
-        tables.account.did(self._tables.account.bytes, self._tables.account.operations)
-        tables.know_host(self._host)
-        if old.program is not None:
-            tables.bring(old.program, self._known, self._tunnels, self._handed_over)
-            tables.flip(tracing=self._traces.are_on)
-        self._attachments.attach(self._attached, WORKLOAD, renewed.programs)
-        if hosts is not None:
-            self._attachments.attach(self._attached_hosts, HOST, hosts.programs)
+        renewed = _load(sizes, lasting, WORKLOAD, later=True)
+        try:
+            tables = self._moved(renewed, program)
+            hosts = None if self._hosts is None else _beside(renewed)
+            self._attachments.attach(self._attached, WORKLOAD, renewed.programs)
+            if hosts is not None:
+                self._attachments.attach(self._attached_hosts, HOST, hosts.programs)
+        except BaseException:
+            renewed.close()
+            raise
         self._close_objects()
         self._object, self._hosts, self._tables, self._sizes = renewed, hosts, tables, sizes
         self._traces.filters = renewed.maps["filters"]
+
+    def _moved(self, renewed: Object, program: NodeProgram) -> Tables:
+        """The tables of an object that is to take over: what decides, and the next program."""
+        old = self._tables.programmed
+        tables = Tables(renewed, self._references, self._tables.epoch)  # packets under way are marked with it
+        tables.account.did(self._tables.account.bytes, self._tables.account.operations)
+        if old.program is not None:
+            tables.bring(old.program, self._known, self._tunnels, self._handed_over)
+            tables.flip(tracing=self._traces.are_on)
+        tables.bring(program, self._there, self._tunnels, self._handed_over)
+        tables.know_host(self._host)
+        return tables
 
     def _host_programs(self) -> Mapping[str, int]:
         """Loaded when there first is something to guard."""
@@ -317,11 +332,11 @@ def _fresh(wanted: Mapping[str, int], there: Mapping[str, int]) -> dict[str, int
     return {name: index for name, index in wanted.items() if there.get(name) != index}
 
 
-def _load(sizes: Mapping[str, int], shared: Mapping[str, int], programs: Collection[str]) -> Object:
+def _load(sizes: Mapping[str, int], shared: Mapping[str, int], programs: Collection[str], *, later: bool) -> Object:
     more = {"counts": sizes["code"], "sources": sizes["endpoints"] * 2, "pods": sizes["endpoints"] * 2}
     path = compiled()
     try:
-        return Object(path, {**sizes, **more}, shared, programs)
+        return Object(path, {**sizes, **more}, shared, programs, later)
     except BpfError as error:
         if error.code in _MAY_NOT:
             raise EnvironmentLacksError(

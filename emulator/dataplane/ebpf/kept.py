@@ -7,12 +7,13 @@ part, and goes on with the next one the next time.
 from __future__ import annotations
 
 import errno
-import mmap
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 from emulator.dataplane.ebpf.generations import FullError
-from emulator.dataplane.ebpf.libbpf import BpfError, Table
+from emulator.dataplane.ebpf.libbpf import Table
+from emulator.dataplane.ebpf.library import BpfError
 
 _NO_ROOM = frozenset({errno.E2BIG, errno.ENOSPC})
 ENTRIES_A_LOOK = 1 << 13
@@ -148,22 +149,22 @@ class Changes:
 class KeptArray:
     """An array in the memory of this process and of the kernel, written only through here."""
 
-    def __init__(self, memory: mmap.mmap, account: Account) -> None:
-        self._memory = memory
+    def __init__(self, table: Table, account: Account) -> None:
+        self._table = table
         self._account = account
         self._wanted = bytearray()  # as far as it was ever written
         self._at = 0
 
     def write(self, at: int, data: bytes, operations: int = 1) -> None:
         """Write bytes, `operations` things that lie side by side."""
-        self._memory[at : at + len(data)] = data
+        self._table.memory[at : at + len(data)] = data
         self._reach(at + len(data))
         self._wanted[at : at + len(data)] = data
         self._account.did(len(data), operations)
 
     def read(self, at: int, length: int) -> bytes:
         """What the kernel has."""
-        return self._memory[at : at + length]
+        return self._table.memory[at : at + length]
 
     def kept(self, at: int, length: int) -> bytes:
         """What was written."""
@@ -177,22 +178,22 @@ class KeptArray:
         """Look at the next part."""
         part = slice(self._at, min(self._at + BYTES_A_LOOK, len(self._wanted)))
         self._at = part.stop if part.stop < len(self._wanted) else 0
-        return self._memory[part] == self._wanted[part]
+        return self._table.memory[part] == self._wanted[part]
 
     def repair(self) -> None:
         """Make the array be what it should."""
         for at in range(0, len(self._wanted), 8):
             word = self._wanted[at : at + 8]
-            if self._memory[at : at + 8] != word:
-                self._memory[at : at + 8] = bytes(word)
+            if self._table.memory[at : at + 8] != word:
+                self._table.memory[at : at + 8] = bytes(word)
 
 
 class KeptNumbers(KeptArray):
     """An array of numbers of 64 bits; each is written at once."""
 
-    def __init__(self, memory: mmap.mmap, account: Account) -> None:
-        super().__init__(memory, account)
-        self._numbers = memoryview(memory).cast("Q")
+    @cached_property
+    def _numbers(self) -> memoryview:
+        return memoryview(self._table.memory).cast("Q")
 
     def __getitem__(self, place: int) -> int:
         """What the kernel has."""

@@ -40,17 +40,17 @@ class Tables:
         self._generations = (Generation(), Generation())
         self._told = b""  # of the settings
         self._tables = {name: KeptTable(self.maps[name], self.account) for name in _KEPT}
-        starts = KeptNumbers(self.maps["policies"].memory(), self.account)
-        wide = KeptNumbers(self.maps["wide"].memory(), self.account)
-        code = KeptArray(self.maps["code"].memory(), self.account)
+        starts = KeptNumbers(self.maps["policies"], self.account)
+        wide = KeptNumbers(self.maps["wide"], self.account)
+        code = KeptArray(self.maps["code"], self.account)
         self._kept: Mapping[str, KeptTable | KeptArray] = {
             **self._tables, "code": code, "policies": starts, "wide": wide
         }  # fmt: skip
         self._references = references
-        self._guards = self.maps["guards"].memory()
+        self._guards = self.maps["guards"]
         sizes = {name: table.entries for name, table in self.maps.items()}
         self.sets = Sets(self._tables["members"], self._tables["nets"], wide, sizes["wide"] // 2)
-        self.code = Blocks(code, starts, self.maps["counts"].memory(), sizes, self.sets, references)
+        self.code = Blocks(code, starts, self.maps["counts"], sizes, self.sets, references)
         self._endpoints = Endpoints(*(self._tables[name] for name in ("endpoints", "sources", "pods", "hosts")))
         self._locals: frozenset[str] = frozenset()
         self._left_at = 0.0
@@ -183,5 +183,5 @@ class Tables:
         for at, direction in enumerate(layout.DIRECTIONS):
             for number in layout.GUARDS:
                 place = (at * layout.FIRST_REFERENCE + number) * layout.COUNT.size
-                packets, size = layout.COUNT.unpack_from(self._guards, place)
+                packets, size = layout.COUNT.unpack_from(self._guards.memory, place)
                 yield layout.guard_reference(number, direction), packets, size
