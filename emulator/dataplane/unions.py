@@ -7,13 +7,14 @@ anything else, and takes members out after.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
 
 import msgspec
 from immutables import Map
 
-from emulator.dataplane.blocks import UNION_PREFIX, Union, in_blocks, is_long, unions_of
+from emulator.dataplane.blocks import LONG, UNION_PREFIX, Union, in_blocks, is_long, unions_of
 from emulator.dataplane.references import differing
 from reference.endpoints import Family
 from reference.program.nets import Cover, net
@@ -58,7 +59,7 @@ class Unions:
     def _take_policies(self, old: NodeProgram | None, new: NodeProgram) -> set[Union]:
         """Count anew how many policies ask for which unions; those that changed policies ask for, or asked for."""
         touched: set[Union] = set()
-        for _, before, after in differing(old.policies if old else Map(), new.policies):
+        for _, before, after in differing(old.policies, new.policies) if old else _long_ones(new):
             gone, come = _unions(before), _unions(after)
             if gone is come:
                 continue
@@ -80,6 +81,13 @@ class Unions:
             self._sets = self._sets.set(name, _made(union, family, program))
         elif name in self._sets:
             self._sets = self._sets.delete(name)
+
+
+def _long_ones(program: NodeProgram) -> Iterator[tuple[str, None, PolicyProgram]]:
+    """The policies that may ask for unions, as what differs from no program: of many they are few."""
+    for id_, policy in program.policies.items():
+        if len(policy.ingress) > LONG or len(policy.egress) > LONG:
+            yield id_, None, policy
 
 
 def _unions(policy: PolicyProgram | None) -> frozenset[Union]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
 from immutables import Map
 
@@ -45,6 +44,7 @@ class Blocks:
         """Nothing is written that waits for its place."""
         self._draft = Draft(self._numbering)
         self._new: list[Block] = []
+        self._begun = 0  # what is written from there on is of no block yet
 
     def bring(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
         """Make the code of the idle generation be a program's.
@@ -67,17 +67,22 @@ class Blocks:
     ) -> dict[int, Block | None]:
         """What now is the code of which policy, by its number; None where it has no rules."""
         moved: dict[int, Block | None] = {}
+        draft, number = self._draft, self._policies.of
         before: Mapping[str, PolicyProgram] = idle.program.policies if idle.program else Map()
         for id_, _, policy in differing(before, program.policies):
             for direction in layout.DIRECTIONS:
                 name = in_direction(id_, direction)
                 if policy is not None and (rules := rules_of(policy, direction)):
-                    write = partial(self._draft.policy, policy, direction)
-                    block = self._exchange(idle.policies, other.policies, name, rules, write, at, policy.tier)
-                    moved[self._policies.of(name)] = block
+                    tier = policy.tier
+                    block = _same(rules, tier, idle.policies.get(name), other.policies.get(name))
+                    if block is None:
+                        draft.policy(policy, direction)
+                        block = self._made(rules, tier)
+                    self._use(idle.policies, name, block, at)
+                    moved[number(name)] = block
                 elif name in idle.policies:
                     self._release(idle.policies.pop(name), at)
-                    moved[self._policies.of(name)] = None
+                    moved[number(name)] = None
         return moved
 
     def _bring_walks(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
@@ -85,46 +90,47 @@ class Blocks:
         for id_, _, walk in differing(before, program.walks):
             if walk is None:
                 self._release(idle.walks.pop(id_), at)
-            else:
-                self._exchange(idle.walks, other.walks, id_, walk, partial(self._draft.walk, walk), at)
+                continue
+            block = _same(walk, "", idle.walks.get(id_), other.walks.get(id_))
+            if block is None:
+                self._draft.walk(walk)
+                block = self._made(walk)
+            self._use(idle.walks, id_, block, at)
 
     def _bring_safes(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
         wanted = {ports.id.removeprefix(SAFE_PREFIX): ports for ports in safe_ports(program)}
         for id_ in [id_ for id_ in idle.safes if id_ not in wanted]:
             self._release(idle.safes.pop(id_), at)
         for id_, ports in wanted.items():
-            write = partial(self._draft.policy, ports, "ingress", of_walk=False)
-            self._exchange(idle.safes, other.safes, id_, ports.ingress, write, at)
+            block = _same(ports.ingress, "", idle.safes.get(id_), other.safes.get(id_))
+            if block is None:
+                self._draft.policy(ports, "ingress", of_walk=False)
+                block = self._made(ports.ingress)
+            self._use(idle.safes, id_, block, at)
 
-    def _exchange(
-        self, idle: dict[str, Block], other: Mapping[str, Block], name: str, part: Part, write: Callable[[], None],
-        at: int, tier: str = "",
-    ) -> Block:  # fmt: skip
-        """Let what has this name be this part: the block it is, the one that decides, or a new one."""
-        mine, theirs = idle.get(name), other.get(name)
-        if mine is not None and mine.tier == tier and mine.part == part:
-            return mine
-        if theirs is not None and theirs.tier == tier and theirs.part == part:
-            block = theirs
-        else:
-            block = self._made(part, write, tier)
-        block.users |= 1 << at
-        if mine is not None:
-            self._release(mine, at)
-        idle[name] = block
-        return block
-
-    def _made(self, part: Part, write: Callable[[], None], tier: str) -> Block:
-        """A block that waits for its place: all new code is put there at once."""
+    def _made(self, part: Part, tier: str = "") -> Block:
+        """A block of what was written last; it waits for its place: all new code is put there at once."""
         draft = self._draft
-        behind = len(draft.words)
-        write()
-        block = Block(part, tier, tuple(draft.nets), len(draft.words) - behind)
-        draft.nets.clear()
+        end = len(draft.words)
+        block = Block(part, tier, (), end - self._begun)
+        self._begun = end
+        if draft.nets:
+            block.nets = tuple(draft.nets)
+            draft.nets.clear()
+            for nets in block.nets:
+                self._sets.take_literal(nets)
         self._new.append(block)
-        for nets in block.nets:
-            self._sets.take_literal(nets)
         return block
+
+    def _use(self, idle: dict[str, Block], name: str, block: Block, at: int) -> None:
+        """Let what has this name be this block."""
+        before = idle.get(name)
+        if before is block:
+            return
+        block.users |= 1 << at
+        idle[name] = block
+        if before is not None:
+            self._release(before, at)
 
     def _place(self, blocks: Sequence[Block], words: Sequence[int]) -> None:
         """Write code, the last block and instruction of which come first: in one piece, or each block by itself."""
@@ -137,7 +143,7 @@ class Blocks:
         for block in blocks:
             end -= block.length
             block.start = end
-        self._code.write(start * _SIZE, packed(reversed(words)), operations=len(blocks))
+        self._code.write(start * _SIZE, packed(words), operations=len(blocks))
         self._counts.memory[counts] = bytes(counts.stop - counts.start)
 
     def _place_each(self, blocks: Sequence[Block], words: Sequence[int]) -> None:
@@ -186,3 +192,11 @@ class Blocks:
     def policy_name(self, number: int) -> str:
         """The policy and direction that have a number."""
         return str(self._policies.name(number))
+
+
+def _same(part: Part, tier: str, *blocks: Block | None) -> Block | None:
+    """The first of these that says this already."""
+    for block in blocks:
+        if block is not None and block.tier == tier and block.part == part:
+            return block
+    return None

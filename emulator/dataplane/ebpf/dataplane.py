@@ -373,7 +373,7 @@ def _same(one: NodeProgram, other: NodeProgram) -> bool:
 
 def _sizes_for(program: NodeProgram, sizes: dict[str, int]) -> dict[str, int]:
     """Map sizes with room for two programs as large as this one."""
-    rules = sum(len(policy.ingress) + len(policy.egress) for policy in program.policies.values())
+    rules = sum([len(policy.ingress) + len(policy.egress) for policy in program.policies.values()])
     steps = sum(
         len(walk.profiles) + sum(len(tier.policies) + 1 for tier in walk.tiers) for walk in program.walks.values()
     )

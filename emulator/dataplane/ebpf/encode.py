@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -37,11 +36,11 @@ _PORT_WORDS = ("ports", "TCP ports", "UDP ports", "SCTP ports")
 _PROTOCOLS: dict[int | None, int] = {6: 1, 17: 2, 132: 3}  # with ports, as a test of ports can ask for them
 _DECIDING = frozenset(range(_WORDS.index("allow"), _WORDS.index("policy")))
 ACTIONS: tuple[RuleAction, ...] = ("allow", "deny", "pass", "log")
-_DECISIONS = {
-    action: word | number << _ARGUMENT
+_DECISIONS = {  # of rule 0 of a place whose numbers begin with 0
+    action: word | len(ACTIONS) + number << _ARGUMENT
     for number, (action, word) in enumerate(zip(ACTIONS, (_ALLOW, _DENY, _PASS, _LOG), strict=True))
 }
-_RULE_OF = attrgetter("index")
+_EACH = len(ACTIONS)
 _TRUE, _DESTINATION, _LEAVES = WHEN_TRUE << _FLAGS, OF_DESTINATION << _FLAGS, LEAVES << _FLAGS
 
 NOTHING = [_END]
@@ -69,9 +68,9 @@ def in_direction(policy: str, direction: FlowDirection) -> str:
     return f"{policy} {direction}"
 
 
-def packed(instructions: Iterable[int]) -> bytes:
-    """Instructions as the kernel reads them."""
-    return array("Q", instructions).tobytes()
+def packed(words: Sequence[int]) -> bytes:
+    """What was written from the end, as the kernel reads it."""
+    return array("Q", words[::-1]).tobytes()
 
 
 def decisions(code: bytes) -> Iterator[tuple[int, int]]:
@@ -100,7 +99,9 @@ class Draft:
         """
         rules = rules_of(policy, direction)
         self.words.append(_END if of_walk else _GO_ON)
-        first = self._numbers.reference((policy.tier, policy.id, direction), max(map(_RULE_OF, rules), default=-1))
+        first = self._numbers.reference(
+            (policy.tier, policy.id, direction), max([rule.index for rule in rules], default=-1)
+        )
         self._rules(in_blocks(rules), first, leaves=_LEAVES if of_walk else 0)
 
     def walk(self, walk: Walk) -> None:
@@ -121,19 +122,21 @@ class Draft:
                 words.append(_DENY | reference(first, -1, "deny") << _ARGUMENT)
             if len(tier.policies) + denies > FARTHEST:
                 raise _too_long()
-            for after, policy in enumerate(reversed(tier.policies), 1 + denies):  # a pass goes on behind the tier's end
-                words.append(_POLICY | after << _SKIP | number(in_direction(policy, direction)) << _ARGUMENT)
+            words += [  # a pass goes on behind the tier's end
+                _POLICY | after << _SKIP | number(in_direction(policy, direction)) << _ARGUMENT
+                for after, policy in enumerate(reversed(tier.policies), 1 + denies)
+            ]
 
     def _rules(self, items: Sequence[Item], first: int, leaves: int) -> None:
         """Rules, and blocks of rules, whose numbers begin with `first`.
 
         `leaves`: the flag of tests in the last rule that says that they lead out of the policy.
         """
-        words, step = self.words, len(ACTIONS)
+        words = self.words
         for item in reversed(items):
             behind = len(words) - 1
             if isinstance(item, ProgramRule):
-                words.append(_DECISIONS[item.action] + (first + (item.index + 1) * step << _ARGUMENT))
+                words.append(_DECISIONS[item.action] + (first + item.index * _EACH << _ARGUMENT))
                 self._test(item.match, leaves, behind)
                 if len(words) - behind > FARTHEST + 1:
                     raise _too_long()

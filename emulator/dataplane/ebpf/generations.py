@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from emulator.dataplane.contract import RuleRef
-from emulator.dataplane.ebpf.encode import ACTIONS, Place, reference
+from emulator.dataplane.ebpf.encode import ACTIONS, Place
 from emulator.dataplane.ebpf.layout import FIRST_REFERENCE
 from reference.program.types import IPSet, NodeProgram, ProgramRule, Walk
 
@@ -103,7 +103,7 @@ class References:
         first, most = self._places.get(place, (0, _NO_ROOM))
         if last > most:
             first, most = self._next, last + max(0, most)
-            self._next = reference(first, most + 1, ACTIONS[0])
+            self._next = first + (most + 2) * len(ACTIONS)
             self._places[place] = first, most
             self._firsts.append(first)
             self._names.append(place)
