@@ -14,7 +14,7 @@ from itertools import product
 import msgspec
 from immutables import Map
 
-from emulator.dataplane.blocks import LONG, UNION_PREFIX, Union, in_blocks, is_long, unions_of
+from emulator.dataplane.blocks import UNION_PREFIX, Union, in_blocks, is_long, unions_of
 from emulator.dataplane.references import differing
 from reference.endpoints import Family
 from reference.program.nets import Cover, net
@@ -86,7 +86,7 @@ class Unions:
 def _long_ones(program: NodeProgram) -> Iterator[tuple[str, None, PolicyProgram]]:
     """The policies that may ask for unions, as what differs from no program: of many they are few."""
     for id_, policy in program.policies.items():
-        if len(policy.ingress) > LONG or len(policy.egress) > LONG:
+        if is_long(policy.ingress) or is_long(policy.egress):
             yield id_, None, policy
 
 
