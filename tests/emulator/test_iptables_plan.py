@@ -302,3 +302,11 @@ def test_whole_families_are_two_halves():
     kernel.run(plan(EMPTY, wanted, 4))
     assert kernel.sets["cali40n"] == {"0.0.0.0/1", "128.0.0.0/1"}
     assert Map(wanted.sets)["n4"] is everything
+
+
+def test_a_large_set_begins_with_places_for_all_its_members():
+    """The kernel would double its table again and again while the set is filled; small sets begin as ever."""
+    many = [f"10.{number >> 8}.{number & 255}.0/24" for number in range(10_000)]
+    lines = plan(EMPTY, program(sets=[*nets("nmany", *many), *nets("nfew", *many[:4000])]), 4).sets_before
+    assert "create cali40nmany hash:net family inet hashsize 8192 maxelem 1048576" in lines
+    assert "create cali40nfew hash:net family inet maxelem 1048576" in lines

@@ -87,8 +87,8 @@ def one_by_one(dataplane):
 
     lab, fed = Lab(dataplane), []
     lab.apply(of(80))
-    run_text = Restorer.run
-    Restorer.run = lambda self, lines: fed.append(lines) or run_text(self, lines)
+    begin_text = Restorer.begin
+    Restorer.begin = lambda self, lines: fed.append(lines) or begin_text(self, lines)
     lab.apply(of(81))
     return {"fed": len(fed), "outcomes": [lab.tcp(1, 2, 80)[:7], lab.tcp(1, 2, 81)], "drift": lab.dataplane.drift()}
 

@@ -5,20 +5,18 @@ They run in the network namespace of the calling thread. A refused command is a 
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from emulator.dataplane.iptables.ipset import IpSets
 from emulator.dataplane.iptables.lock import lock_for
 from emulator.dataplane.iptables.parts import TABLES
-from emulator.dataplane.iptables.restorer import SECONDS, CommandError, Restorer, as_text, reason
+from emulator.dataplane.iptables.restorer import CommandError, Restorer, as_text, finish
+from emulator.dataplane.iptables.running import Running
 from emulator.dataplane.iptables.transactions import Transactions
 from reference.endpoints import Family
 from reference.errors import EnvironmentLacksError
@@ -31,6 +29,7 @@ _READS = re.compile(r"^Name: (\S+)$.*?^References: (\d+)$", re.MULTILINE | re.DO
 _UNREAD_LOOKS = 20
 _BUSY_RETRIES, _BUSY_PAUSE = 50, 0.005
 _FEW = 50
+NOT_BEGUN: Mapping[Family, Running] = {}
 
 
 class Commands:
@@ -67,19 +66,25 @@ class Commands:
         for restorer in self._restorers.values():
             restorer.start()
 
-    def restore(self, texts: Mapping[Family, Sequence[str]]) -> None:
-        """Run the transactions of all tables in each family's lines, both at once; other chains are left alone."""
+    def restore(self, texts: Mapping[Family, Sequence[str]], after: Mapping[Family, Running] = NOT_BEGUN) -> None:
+        """Run the transactions of all tables in each family's lines, side by side; other chains are left alone.
+
+        Those of a family begin when what fills its sets is done.
+        """
+        filling = dict(after)
+        while filling and (self._transactions is not None or not texts):
+            filling.popitem()[1].finish()
         if not texts or (self._transactions is not None and self._transactions.run(texts)):
             return
-        (first, lines), *others = texts.items()
-        with (
-            self._lock.held() if self._lock else nullcontext(),
-            ThreadPoolExecutor(len(FAMILIES)) as threads,  # they are in the namespace of this one
-        ):
-            done = [threads.submit(self._restorers[family].run, some) for family, some in others]
-            self._restorers[first].run(lines)
-        for one in done:
-            one.result()
+        with self._lock.held() if self._lock else nullcontext():
+            try:
+                for family, restorer in self._restorers.items():
+                    if family in filling:
+                        filling[family].finish()
+                    if family in texts:
+                        restorer.begin(texts[family])
+            finally:
+                finish(self._restorers.values())
 
     def close(self) -> None:
         """End the programs that stay."""
@@ -108,6 +113,10 @@ class Commands:
             self.sets.change(given)
         else:
             self._run("ipset", "restore", given=as_text(given))
+
+    def fill(self, lines: Iterable[str]) -> Running:
+        """Let `ipset restore` begin with these lines."""
+        return Running(self._paths["ipset"], "restore", given=as_text(lines))
 
     def save_sets(self) -> str:
         """All sets of both families as text."""
@@ -139,26 +148,5 @@ class Commands:
             time.sleep(_BUSY_PAUSE)
 
     def _run(self, name: str, *arguments: str, given: str = "") -> str:
-        try:
-            with _file_of(given) as file:
-                done = subprocess.run(
-                    [self._paths[name], *arguments],
-                    stdin=file,
-                    capture_output=True,
-                    text=True,
-                    timeout=SECONDS,
-                    check=False,
-                )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise CommandError(f"{name} did not run: {error}") from error
-        if done.returncode:
-            raise CommandError(f"{name} refused: {reason(done.stderr, given)}")
-        return done.stdout
-
-
-def _file_of(text: str) -> BinaryIO:
-    """A nameless file that holds the text: a program reads it when it likes, with nobody to feed it bit by bit."""
-    file = os.fdopen(os.memfd_create("given"), "w+b")
-    file.write(text.encode())
-    file.seek(0)
-    return file
+        with Running(self._paths[name], *arguments, given=given) as program:
+            return program.finish()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from emulator.dataplane import contract
 from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.iptables.base import dispatch_chains, static_chains
-from emulator.dataplane.iptables.commands import FAMILIES, Commands, Variant
+from emulator.dataplane.iptables.commands import FAMILIES, NOT_BEGUN, Commands, Variant
 from emulator.dataplane.iptables.drift import said
 from emulator.dataplane.iptables.kernel import SavedRule, parse, saved_chains, saved_rules
 from emulator.dataplane.iptables.matching import refuse_unsayable
@@ -20,6 +19,7 @@ from emulator.dataplane.iptables.names import CHAIN_PREFIX, OWN_SET, log_prefix
 from emulator.dataplane.iptables.parts import TABLES, Chain, Table, chain_key
 from emulator.dataplane.iptables.plan import Plan, plan
 from emulator.dataplane.iptables.restorer import CommandError
+from emulator.dataplane.iptables.running import Running
 from emulator.dataplane.iptables.trace import LegacyTrace, NftTrace
 from emulator.dataplane.iptables.wanted import Programmed, differences
 from emulator.dataplane.iptables.watch import Watch
@@ -31,7 +31,6 @@ from reference.packet import Packet
 from reference.program.types import Encapsulation, NodeProgram
 
 PIECE = 200  # chains
-_LONG = 2_000  # lines
 _READINGS = 2  # of a kernel that changes between reading and writing
 _OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+) ?')
 _TAG = re.compile(r"(--match-set cali[46])[0-9]")
@@ -165,7 +164,7 @@ class IptablesDataplane:
     def _send(self, program: NodeProgram, have: Mapping[Family, Programmed]) -> Applied:
         """Plan both families and carry the plans out.
 
-        What may be refused is, before anything is sent. A long plan for a kernel that was read is on its way while the
+        What may be refused is, before anything is sent. For a kernel that was read sets are on their way while the
         other family is planned; small changes go together.
         """
         anew = not self._programmed
@@ -173,16 +172,14 @@ class IptablesDataplane:
             refuse_unsayable(program)
         between = differences(have[4].program, program)
         plans: dict[Family, Plan] = {}
-        with ThreadPoolExecutor(len(FAMILIES)) as threads:  # they are in the namespace of this one
-            sent: dict[Family, Future[None]] = {}
+        filling: dict[Family, Running] = {}
+        with ExitStack() as running:
             for family in FAMILIES:
                 made = plans[family] = plan(have[family], program, family, self._piece, between)
-                if anew and made.operations > _LONG:
-                    sent[family] = threads.submit(self._carry_out, {family: made})
+                if anew and made.sets_before:
+                    filling[family] = running.enter_context(self._commands.fill(made.sets_before))
             self._programmed, self._undisturbed = {}, None  # unknown while commands are under way
-            self._carry_out({family: made for family, made in plans.items() if family not in sent})
-            for one in sent.values():
-                one.result()
+            self._carry_out(plans, filling)
         return self._done(plans)
 
     def _done(self, plans: Mapping[Family, Plan]) -> Applied:
@@ -191,17 +188,17 @@ class IptablesDataplane:
         lines = [line for made in plans.values() for line in made.lines]
         return Applied(len(lines), sum(map(len, lines)) + len(lines))
 
-    def _carry_out(self, plans: Mapping[Family, Plan]) -> None:
-        """Take the steps of plans together."""
+    def _carry_out(self, plans: Mapping[Family, Plan], filling: Mapping[Family, Running] = NOT_BEGUN) -> None:
+        """Take the steps of plans together; of some families the sets are on their way."""
         for made in plans.values():
             self._remember(made.rewritten)
-        before = [line for made in plans.values() for line in made.sets_before]
+        before = [line for family, made in plans.items() if family not in filling for line in made.sets_before]
         after = [line for made in plans.values() for line in made.sets_after]
         rules = {family: made.rules for family, made in plans.items() if made.rules}
         if before and rules:
             self._commands.restore_sets(before)
             before = []
-        self._commands.restore(rules)
+        self._commands.restore(rules, filling)
         if before or after:
             self._commands.restore_sets([*before, *after])
         if destroyed := [name for made in plans.values() for name in made.destroyed]:

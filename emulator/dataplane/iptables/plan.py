@@ -11,7 +11,7 @@ that no packet meets a mixture of two programs (DP-1):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from immutables import Map
@@ -27,6 +27,7 @@ from reference.endpoints import Family
 from reference.program.types import NodeProgram
 
 MAX_MEMBERS = 1 << 20
+_MANY = 4096  # members, for which the kernel's first table of 1024 places is too small
 _FAMILY_NAMES: dict[Family, str] = {4: "inet", 6: "inet6"}
 
 
@@ -182,8 +183,9 @@ class _Steps:
         if name in self._destroyed:  # left behind by an apply that ended half-way
             self._destroyed.remove(name)
             lines.append(f"destroy {name}")
-        lines.append(f"create {name} {kind} family {_FAMILY_NAMES[self._family]} maxelem {MAX_MEMBERS}")
-        lines.extend(f"add {name} {kernel_member(kind, member)}" for member in sorted(members))
+        size = f" hashsize {_hash_size(len(members))}" if len(members) > _MANY else ""
+        lines.append(f"create {name} {kind} family {_FAMILY_NAMES[self._family]}{size} maxelem {MAX_MEMBERS}")
+        lines.extend([f"add {name} {member}" for member in _kernel_members(kind, sorted(members))])
 
     def _change_sources(self, have: KernelSet, want: Content) -> None:
         gone, come = member_changes(have.members, want[1])
@@ -252,3 +254,13 @@ class _Steps:
         for (table, _), lines_of_hook in hooks.items():
             changes[table].changed.extend(lines_of_hook)
         return changes
+
+
+def _hash_size(members: int) -> int:
+    """Places for so many: a set that begins with fewer is moved to twice as many again and again while it is filled."""
+    return 1 << (members // 2).bit_length()
+
+
+def _kernel_members(kind: SetType, members: Sequence[str]) -> Iterable[str]:
+    """Members as ipset reads them; most it reads as they are."""
+    return [kernel_member(kind, member) for member in members] if kind == "hash:ip,port" else members

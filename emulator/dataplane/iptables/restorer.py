@@ -12,7 +12,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Restorer:
         self._command = (path, "--noflush", "--wait", "--verbose")
         self._process: subprocess.Popen[bytes] | None = None
         self._texts = 0
+        self._talk: _Talk | None = None
 
     def start(self) -> None:
         """Start the program if it does not run: it gets ready while its text is being written.
@@ -53,17 +54,33 @@ class Restorer:
         Raises:
             CommandError: one was refused; those before it are in force.
         """
+        self.begin(lines)
+        finish([self])
+
+    def begin(self, lines: Iterable[str]) -> None:
+        """Let the program begin with the transactions of all tables in `lines`: it has what its pipe holds.
+
+        Raises:
+            CommandError: it is not to be had.
+        """
         self._texts += 1
-        given = as_text(lines)
-        echo = f"# text {self._texts}\n".encode()
         self.start()
         assert self._process is not None
-        said = _converse(self._process, given.encode() + echo, echo)
-        if not said.endswith(echo):
+        self._talk = _Talk(self._process, as_text(lines), f"# text {self._texts}\n")
+        self._talk.tell()
+
+    def settle(self) -> None:
+        """See what became of the text; called when the talk about it is over.
+
+        Raises:
+            CommandError: a transaction was refused; those before it are in force.
+        """
+        talk, self._talk = self._talk, None
+        assert talk is not None
+        if not talk.agreed or len(talk.given) > _LONG:
             self.close()
-            raise CommandError(f"{self._name} refused: {reason(said.decode(errors='replace'), given)}")
-        if len(given) > _LONG:
-            self.close()
+        if not talk.agreed:
+            raise CommandError(f"{self._name} refused: {reason(talk.said.decode(errors='replace'), talk.given)}")
 
     def close(self) -> None:
         """End the program, if there is one."""
@@ -94,32 +111,85 @@ def _start(
     return process
 
 
-def _converse(process: subprocess.Popen[bytes], given: bytes, echo: bytes) -> bytes:
-    """What the program says to a text, up to the echo at its end or its own end; what it got by then it has run."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin.fileno(), process.stdout.fileno()
-    os.set_blocking(stdin, False)
+class _Talk:
+    """About one text: told to a program bit by bit, until it echoes its end or ends itself."""
+
+    def __init__(self, process: subprocess.Popen[bytes], given: str, echo: str) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.stdin, self.stdout = process.stdin.fileno(), process.stdout.fileno()
+        os.set_blocking(self.stdin, False)
+        self.given, self.said = given, b""
+        self._echo = echo.encode()
+        self._left = memoryview(given.encode() + self._echo)
+        self._ended = False
+
+    @property
+    def agreed(self) -> bool:
+        """Whether the program has run all of the text."""
+        return self.said.endswith(self._echo)
+
+    @property
+    def over(self) -> bool:
+        """Whether the program has run all of the text, or ended."""
+        return self._ended or self.agreed
+
+    def tell(self) -> bool:
+        """Write what the pipe takes; whether there is more."""
+        try:
+            self._left = self._left[os.write(self.stdin, self._left) :]
+        except BrokenPipeError:  # it has ended, and says why
+            self._left = self._left[:0]
+        return bool(self._left)
+
+    def hear(self) -> bool:
+        """Read what it says; whether there may be more."""
+        heard = os.read(self.stdout, 1 << 16)
+        self.said += heard
+        self._ended = not heard
+        return not self.over
+
+    def give_up(self) -> None:
+        """The program says nothing any more."""
+        self.said += f"no answer in {SECONDS} s".encode()
+        self._ended = True
+
+
+def finish(restorers: Iterable[Restorer]) -> None:
+    """Wait until all texts begun are in force.
+
+    Raises:
+        CommandError: a transaction was refused; those before it are in force.
+    """
+    begun = [(restorer, restorer._talk) for restorer in restorers if restorer._talk is not None]
+    _converse([talk for _, talk in begun])
+    errors = []
+    for restorer, _ in begun:
+        try:
+            restorer.settle()
+        except CommandError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def _converse(talks: Sequence[_Talk]) -> None:
+    """Until all of them are over."""
     poll = select.poll()  # of many nodes' descriptors some have high numbers
-    poll.register(stdout, select.POLLIN)
-    poll.register(stdin, select.POLLOUT)
-    left, said, until = memoryview(given), b"", time.monotonic() + SECONDS
-    while not said.endswith(echo):
-        ready = dict(poll.poll(max(0.0, until - time.monotonic()) * 1000))
+    acts: dict[int, Callable[[], bool]] = {}
+    for talk in talks:
+        acts[talk.stdin], acts[talk.stdout] = talk.tell, talk.hear
+        poll.register(talk.stdin, select.POLLOUT)
+        poll.register(talk.stdout, select.POLLIN)
+    until = time.monotonic() + SECONDS
+    while left := [talk for talk in talks if not talk.over]:
+        ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
         if not ready:
-            return said + f"no answer in {SECONDS} s".encode()
-        if stdout in ready:
-            if not (heard := os.read(stdout, 1 << 16)):
-                return said
-            said += heard
-        elif left:
-            try:
-                left = left[os.write(stdin, left) :]
-            except BrokenPipeError:  # it has ended, and says why
-                left = left[:0]
-        if not left and stdin in ready:
-            poll.unregister(stdin)
-    return said
+            for talk in left:
+                talk.give_up()
+        for descriptor, _ in ready:
+            if not acts[descriptor]():
+                poll.unregister(descriptor)
 
 
 def as_text(lines: Iterable[str]) -> str:
