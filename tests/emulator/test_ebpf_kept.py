@@ -8,8 +8,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from nftables_lab import nets, program
 
-from emulator.dataplane.ebpf import kept
+from emulator.dataplane.ebpf import kept, sets
 from emulator.dataplane.ebpf.bench import Bench, lacking, make_devices
+from emulator.dataplane.ebpf.generations import FullError
 
 pytestmark = [
     pytest.mark.live,
@@ -84,3 +85,33 @@ def array():
 def test_code_is_compared_as_far_as_it_is_used(sandboxed):
     """Another instruction is damage; what lies where there is no code is not."""
     assert sandboxed(array) == [[], [], ["code"], [], True]
+
+
+def large_set(at_once, room=1 << 12):
+    """What is in the maps of a new set that is written in parts of a size, and what of it is wrong; or "full"."""
+    sets.AT_ONCE = at_once
+    node = Bench(make_devices(), {"members": room})
+    cidrs = [f"10.{n >> 8}.{n & 255}.{'0/24' if n % 10 == 9 else '1/32'}" for n in range(MEMBERS)]
+    try:
+        node.apply(program(sets=nets("n1", *cidrs)))
+        entries = [
+            [key.hex(), value.hex()] for name in ("members", "nets") for key, value in node.object.maps[name].items()
+        ]
+        return [sorted(entries), node.tables.wrong()]
+    except FullError:
+        return "full"
+    finally:
+        node.close()
+
+
+def test_a_large_set_is_written_while_it_is_taken_apart(sandboxed):
+    """In whatever parts, the maps become the same, and are known as they are."""
+    entries, wrong = sandboxed(large_set, 10 * MEMBERS)
+    assert [len(entries), wrong] == [MEMBERS, []]
+    assert sandboxed(large_set, PART) == [entries, []]
+
+
+@pytest.mark.parametrize("at_once", [PART, 10 * MEMBERS])
+def test_a_large_set_that_finds_no_room_is_told_of(sandboxed, at_once):
+    """The caller goes on with larger maps."""
+    assert sandboxed(large_set, at_once, 256) == "full"

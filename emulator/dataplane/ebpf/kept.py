@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 
 from emulator.dataplane.ebpf.generations import FullError
@@ -34,6 +36,16 @@ class Account:
         self.bytes += size
 
 
+@contextmanager
+def _full_if_no_room() -> Iterator[None]:
+    try:
+        yield
+    except BpfError as error:
+        if error.code in _NO_ROOM:
+            raise FullError from error
+        raise
+
+
 class KeptTable:
     """A map that is written only through here."""
 
@@ -41,6 +53,8 @@ class KeptTable:
         self.table = table
         self._account = account
         self._wanted: dict[bytes, bytes] = {}
+        self._writer: ThreadPoolExecutor | None = None
+        self._under_way: list[Future[None]] = []
         self._right: dict[int, bytes] = {}  # parts of the map that were found right since we last wrote to it, as read
         self._begin_round()
 
@@ -62,13 +76,31 @@ class KeptTable:
             return
         self._wanted |= entries
         self._changes()
-        try:
+        with _full_if_no_room():
             self.table.put_all(entries)
-        except BpfError as error:
-            if error.code in _NO_ROOM:
-                raise FullError from error
-            raise
         self._account.did(len(entries) * (self.table.key_size + self.table.value_size), len(entries))
+
+    def put_meanwhile(self, entries: dict[bytes, bytes]) -> None:
+        """As `put_all`, in a thread of its own; whatever goes wrong is told by `settle`, which has to follow."""
+        self._wanted |= entries
+        self._changes()
+        self._writer = self._writer or ThreadPoolExecutor(1, "writing eBPF maps")
+        self._under_way.append(self._writer.submit(self.table.put_all, entries))
+        self._account.did(len(entries) * (self.table.key_size + self.table.value_size), len(entries))
+
+    def settle(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            FullError: there was no room.
+        """
+        if self._writer is not None:
+            under_way, self._under_way = self._under_way, []
+            self._writer.shutdown()
+            self._writer = None
+            with _full_if_no_room():
+                for each in under_way:
+                    each.result()
 
     def remove_all(self, keys: Sequence[bytes]) -> None:
         """As `Table.remove_all`."""

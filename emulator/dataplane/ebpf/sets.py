@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Mapping
+from itertools import islice
 
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.generations import Generation, Numbers
@@ -11,6 +12,7 @@ from reference.program.nets import widest
 from reference.program.types import IPSet, NodeProgram
 
 BOTH = 3  # the bits of both generations
+AT_ONCE = 1 << 14  # members; of a larger set that is new
 
 
 class Sets:
@@ -58,7 +60,16 @@ class Sets:
     def _introduce(self, ipset: IPSet) -> None:
         """A set that no generation has: both get it at once, for nothing that decides asks for it yet."""
         number = layout.set_number(self.base(ipset.id[:-1]), ipset.family)
-        nets = self._put(number, ipset.members, BOTH)
+        nets, members = 0, ipset.members
+        if len(members) > AT_ONCE:  # while some are written, the next ones are taken apart
+            rest = iter(members)
+            while some := tuple(islice(rest, AT_ONCE)):
+                keys = layout.member_keys(number, some)
+                self._members.put_meanwhile(dict.fromkeys(keys.hosts, layout.NUMBER.pack(BOTH)))
+                self._put_nets(keys.nets, BOTH)
+                nets += len(keys.nets)
+        else:
+            nets = self._put(number, members, BOTH)
         if ipset.kind == "nets":
             self._say_wide(number, [nets, nets])
 
@@ -85,11 +96,22 @@ class Sets:
         keys = layout.member_keys(number, members)
         if generations:
             self._members_next.put(dict.fromkeys(keys.hosts, layout.NUMBER.pack(generations)))
-            self._nets_next.put({key: layout.NET.pack(generations, 32 + prefix) for key, prefix in keys.nets.items()})
+            self._put_nets(keys.nets, generations)
         else:
             self._members_next.remove(keys.hosts)
             self._nets_next.remove(keys.nets)
         return len(keys.nets)
+
+    def _put_nets(self, nets: Mapping[bytes, int], generations: int) -> None:
+        self._nets_next.put({key: layout.NET.pack(generations, 32 + prefix) for key, prefix in nets.items()})
+
+    def settle(self) -> None:
+        """Wait for the members of large sets, which are written from the beginning.
+
+        Raises:
+            FullError: there is no room.
+        """
+        self._members.settle()
 
     def flush(self) -> None:
         """Write what is to be written.

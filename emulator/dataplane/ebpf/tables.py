@@ -87,8 +87,11 @@ class Tables:
         time.sleep(max(0.0, self._left_at + REST - time.monotonic()))
         at = 1 - self.current
         idle, other = self._generations[at], self._generations[self.current]
-        self.sets.bring(idle, other, program, at)
-        self.code.bring(idle, other, program, at)
+        try:
+            self.sets.bring(idle, other, program, at)
+            self.code.bring(idle, other, program, at)
+        finally:
+            self.sets.settle()  # before anybody may close the maps
         self.sets.flush()
         self._endpoints.bring(idle, other, program, interfaces, at)
         self._endpoints.bring_pods(idle, other, program, peers, at)
