@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 from emulator.dataplane.iptables.ipset import IpSets
@@ -69,20 +69,27 @@ class Commands:
     def restore(self, texts: Mapping[Family, Sequence[str]], after: Mapping[Family, Running] = NOT_BEGUN) -> None:
         """Run the transactions of all tables in each family's lines, side by side; other chains are left alone.
 
-        Those of a family begin when what fills its sets is done.
+        Those of a family begin when what fills its sets is done. What had begun before is in force as well, then.
         """
         filling = dict(after)
         while filling and (self._transactions is not None or not texts):
             filling.popitem()[1].finish()
         if not texts or (self._transactions is not None and self._transactions.run(texts)):
+            finish(self._restorers.values())
             return
+        with self.restoring() as begin:
+            for family in FAMILIES:
+                if family in filling:
+                    filling[family].finish()
+                if family in texts:
+                    begin(family, texts[family])
+
+    @contextmanager
+    def restoring(self) -> Iterator[Callable[[Family, Sequence[str]], None]]:
+        """What lets a family's restore program begin; at the end of the context all that was begun is in force."""
         with self._lock.held() if self._lock else nullcontext():
             try:
-                for family, restorer in self._restorers.items():
-                    if family in filling:
-                        filling[family].finish()
-                    if family in texts:
-                        restorer.begin(texts[family])
+                yield lambda family, lines: self._restorers[family].begin(lines)
             finally:
                 finish(self._restorers.values())
 

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
+import msgspec
+
 from emulator.dataplane import contract
 from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, RuleRef
@@ -31,6 +33,7 @@ from reference.packet import Packet
 from reference.program.types import Encapsulation, NodeProgram
 
 PIECE = 200  # chains
+_LONG = 2_000  # lines
 _READINGS = 2  # of a kernel that changes between reading and writing
 _OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+) ?')
 _TAG = re.compile(r"(--match-set cali[46])[0-9]")
@@ -164,23 +167,34 @@ class IptablesDataplane:
     def _send(self, program: NodeProgram, have: Mapping[Family, Programmed]) -> Applied:
         """Plan both families and carry the plans out.
 
-        What may be refused is, before anything is sent. For a kernel that was read sets are on their way while the
-        other family is planned; small changes go together.
+        What may be refused is, before anything is sent. For a kernel that was read, sets, and the rules of a long plan,
+        are on their way while the other family is planned; small changes go together.
         """
         anew = not self._programmed
         if anew:
             refuse_unsayable(program)
         between = differences(have[4].program, program)
         plans: dict[Family, Plan] = {}
+        left: dict[Family, Plan] = {}
         filling: dict[Family, Running] = {}
-        with ExitStack() as running:
+        with ExitStack() as under_way:
             for family in FAMILIES:
-                made = plans[family] = plan(have[family], program, family, self._piece, between)
-                if anew and made.sets_before:
-                    filling[family] = running.enter_context(self._commands.fill(made.sets_before))
+                made = plans[family] = left[family] = plan(have[family], program, family, self._piece, between)
+                if anew and family == FAMILIES[0] and len(made.sets_before) < _LONG < len(made.rules):
+                    left[family] = self._begin(family, made, under_way)
+                elif anew and made.sets_before:
+                    filling[family] = under_way.enter_context(self._commands.fill(made.sets_before))
             self._programmed, self._undisturbed = {}, None  # unknown while commands are under way
-            self._carry_out(plans, filling)
+            self._carry_out(left, filling)
         return self._done(plans)
+
+    def _begin(self, family: Family, made: Plan, under_way: ExitStack) -> Plan:
+        """Let a family's restore program begin, as soon as the sets are there; what is left of the plan."""
+        self._remember(made.rewritten)
+        self._commands.restore_sets(made.sets_before)
+        begin = under_way.enter_context(self._commands.restoring())
+        begin(family, made.rules)
+        return msgspec.structs.replace(made, sets_before=(), rules=(), rewritten=())
 
     def _done(self, plans: Mapping[Family, Plan]) -> Applied:
         """The kernel is as planned."""

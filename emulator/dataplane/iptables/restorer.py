@@ -12,9 +12,10 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 from reference.errors import MuslinError
 
@@ -58,7 +59,7 @@ class Restorer:
         finish([self])
 
     def begin(self, lines: Iterable[str]) -> None:
-        """Let the program begin with the transactions of all tables in `lines`: it has what its pipe holds.
+        """Let the program begin with the transactions of all tables in `lines`.
 
         Raises:
             CommandError: it is not to be had.
@@ -67,7 +68,6 @@ class Restorer:
         self.start()
         assert self._process is not None
         self._talk = _Talk(self._process, as_text(lines), f"# text {self._texts}\n")
-        self._talk.tell()
 
     def settle(self) -> None:
         """See what became of the text; called when the talk about it is over.
@@ -75,10 +75,11 @@ class Restorer:
         Raises:
             CommandError: a transaction was refused; those before it are in force.
         """
-        talk, self._talk = self._talk, None
+        talk = self._talk
         assert talk is not None
         if not talk.agreed or len(talk.given) > _LONG:
             self.close()
+        self._talk = None
         if not talk.agreed:
             raise CommandError(f"{self._name} refused: {reason(talk.said.decode(errors='replace'), talk.given)}")
 
@@ -87,6 +88,8 @@ class Restorer:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
+            if self._talk is not None:
+                self._talk.teller.join()
             process.communicate()
 
 
@@ -112,17 +115,17 @@ def _start(
 
 
 class _Talk:
-    """About one text: told to a program bit by bit, until it echoes its end or ends itself."""
+    """About one text: a thread tells it to a program, which echoes its end, or ends itself."""
 
     def __init__(self, process: subprocess.Popen[bytes], given: str, echo: str) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        self.stdin, self.stdout = process.stdin.fileno(), process.stdout.fileno()
-        os.set_blocking(self.stdin, False)
+        self.stdout = process.stdout.fileno()
         self.given, self.said = given, b""
         self._echo = echo.encode()
-        self._left = memoryview(given.encode() + self._echo)
         self._ended = False
+        self.teller = Thread(target=_tell, args=(process.stdin.fileno(), given.encode() + self._echo), daemon=True)
+        self.teller.start()
 
     @property
     def agreed(self) -> bool:
@@ -134,20 +137,11 @@ class _Talk:
         """Whether the program has run all of the text, or ended."""
         return self._ended or self.agreed
 
-    def tell(self) -> bool:
-        """Write what the pipe takes; whether there is more."""
-        try:
-            self._left = self._left[os.write(self.stdin, self._left) :]
-        except BrokenPipeError:  # it has ended, and says why
-            self._left = self._left[:0]
-        return bool(self._left)
-
-    def hear(self) -> bool:
-        """Read what it says; whether there may be more."""
+    def hear(self) -> None:
+        """Read what it says."""
         heard = os.read(self.stdout, 1 << 16)
         self.said += heard
         self._ended = not heard
-        return not self.over
 
     def give_up(self) -> None:
         """The program says nothing any more."""
@@ -175,12 +169,10 @@ def finish(restorers: Iterable[Restorer]) -> None:
 
 def _converse(talks: Sequence[_Talk]) -> None:
     """Until all of them are over."""
+    by_descriptor = {talk.stdout: talk for talk in talks}
     poll = select.poll()  # of many nodes' descriptors some have high numbers
-    acts: dict[int, Callable[[], bool]] = {}
-    for talk in talks:
-        acts[talk.stdin], acts[talk.stdout] = talk.tell, talk.hear
-        poll.register(talk.stdin, select.POLLOUT)
-        poll.register(talk.stdout, select.POLLIN)
+    for descriptor in by_descriptor:
+        poll.register(descriptor, select.POLLIN)
     until = time.monotonic() + SECONDS
     while left := [talk for talk in talks if not talk.over]:
         ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
@@ -188,8 +180,17 @@ def _converse(talks: Sequence[_Talk]) -> None:
             for talk in left:
                 talk.give_up()
         for descriptor, _ in ready:
-            if not acts[descriptor]():
+            by_descriptor[descriptor].hear()
+            if by_descriptor[descriptor].over:
                 poll.unregister(descriptor)
+
+
+def _tell(descriptor: int, text: bytes) -> None:
+    """Write all of a text, in as few calls as the pipe takes: none of them needs the interpreter."""
+    left = memoryview(text)
+    with suppress(BrokenPipeError):  # the program has ended, and says why
+        while left:
+            left = left[os.write(descriptor, left) :]
 
 
 def as_text(lines: Iterable[str]) -> str:
