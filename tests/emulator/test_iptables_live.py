@@ -117,6 +117,20 @@ def test_history_does_not_matter_in_pieces(sandboxed):
     assert found == {key: [0, 0] if key.startswith("sent ") else True for key in found}
 
 
+def on_its_way(dataplane):
+    """The same where texts are long enough to be on their way while the second family is planned."""
+    from emulator.dataplane.iptables import dataplane as module
+
+    module._LONG = 40
+    return histories(dataplane)
+
+
+def test_history_does_not_matter_with_texts_on_their_way(sandboxed, dataplane):
+    """What is left of a plan that has begun is done after it, and in no case sent again."""
+    found = sandboxed(on_its_way, dataplane)
+    assert found == {key: [0, 0] if key.startswith("sent ") else True for key in found}
+
+
 def neighbours(dataplane):
     """Other software's rules before, between and after."""
     from emulator.dataplane import DATAPLANES
