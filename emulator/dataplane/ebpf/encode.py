@@ -210,6 +210,9 @@ class Draft:
 
     def _all_sets(self, bases: Sequence[str], flags: int, behind: int) -> None:
         words, number = self.words, self._numbers.set
+        if len(bases) == 1:  # nearly always, and a loop takes as long as the word
+            words.append(_ADDRESS | flags | (len(words) - behind) << _SKIP | number(bases[0]) << _ARGUMENT)
+            return
         for base in reversed(bases):
             words.append(_ADDRESS | flags | (len(words) - behind) << _SKIP | number(base) << _ARGUMENT)
 
@@ -224,6 +227,10 @@ class Draft:
     def _one_port(self, ranges: Sequence[PortRange], sets: Sequence[str], flags: int, behind: int) -> None:
         """Tests that hold go to the end of the group; the last one decides."""
         words, group = self.words, len(self.words) - 1
+        if len(ranges) == 1 and not sets:
+            argument = (ranges[0].low << 16 | ranges[0].high) << _ARGUMENT
+            words.append(_PORTS | flags | (len(words) - behind) << _SKIP | argument)
+            return
         for base in reversed(sets):
             self._write(_ADDRESS_AND_PORT | flags | self._numbers.set(base) << _ARGUMENT, behind)
             flags, behind = flags & ~_LEAVES | _TRUE, group
