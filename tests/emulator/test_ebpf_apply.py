@@ -150,7 +150,7 @@ def test_an_idle_machine_has_no_connections_to_learn(sandboxed):
 
 
 def rules_told():
-    """Of a long list that asks by turns for ports and for sources: what decides at each place, by reference and rule."""
+    """Of a list that asks by turns for ports and for sources: what decides at each place, by reference and rule."""
     bench = Bench(make_devices())
     asked = [
         {"destination_ports": (1000 + at,)}

@@ -43,14 +43,14 @@ def test_oracle_and_kernels_agree() -> None:
 @needs_ebpf
 def test_a_broken_ebpf_encoding_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Test runs find, with no network, programs in which no port range holds its last port (RULE-5)."""
-    right = encode._ports
+    right = encode.Draft._one_port
 
-    def early(ranges, *others):
-        return right([replace(each, high=max(each.low, each.high - 1)) for each in ranges], *others)
+    def early(draft, ranges, *others):
+        return right(draft, [replace(each, high=max(each.low, each.high - 1)) for each in ranges], *others)
 
     with Trial() as trial:
         with monkeypatch.context() as patch:
-            patch.setattr(encode, "_ports", early)
+            patch.setattr(encode.Draft, "_one_port", early)
             found = search(PATIENCE, 1, test_runs=trial)
         (mismatch,) = found.mismatches
         assert mismatch.other == "ebpf test run"
