@@ -35,13 +35,19 @@ TURNS = 5  # changes there and back in a round
 _PORT = 7_000
 
 
+class Step(msgspec.Struct, frozen=True):
+    """A node's program before and after a change."""
+
+    first: NodeProgram
+    then: NodeProgram
+
+
 class Steps(msgspec.Struct, frozen=True):
-    """A node's programs: at first, and after each of the changes."""
+    """The changes of a cluster."""
 
     state: State
-    first: NodeProgram
-    rule: NodeProgram
-    member: NodeProgram
+    rule: Step
+    member: Step
 
 
 def policies() -> list[Policies]:
@@ -71,14 +77,18 @@ def measure(plan: Plan, record: Record, say: Callable[[str], None], save: Callab
 
 def _steps(size: Policies) -> Steps:
     """The node's program before and after each change; what does not change is shared, as in a cluster."""
-    state, compiler, node = state_of(size), Compiler(), NODES[0]
-    first = compiler.compile(state)[node]
-    rule = compiler.compile(changed(state, one_of_many(size.rules // 2, _PORT)))[node]
+    state = state_of(size)
     more = nets(0, size.members - 1)
     at = (len(more) - 1) // NET_SET_SIZE
     last = list(network_sets("clients", CLIENTS, more))[at]
-    member = compiler.compile(changed(state, last))[node]
-    return Steps(state, first, rule, member)
+    rule = one_of_many(size.rules // 2, _PORT)
+    return Steps(state, _step(state, changed(state, rule)), _step(state, changed(state, last)))
+
+
+def _step(before: State, after: State) -> Step:
+    compiler, node = Compiler(), NODES[0]
+    first = compiler.compile(before)[node]
+    return Step(first, compiler.compile(after)[node])
 
 
 def _measure_one(dataplane: str, size: Policies, steps: Steps, record: Record) -> None:
@@ -87,7 +97,7 @@ def _measure_one(dataplane: str, size: Policies, steps: Steps, record: Record) -
         start = time.perf_counter()
         machine.load(dataplane)
         _series(record, dataplane, size, LOAD).seconds.append(time.perf_counter() - start)
-        seconds, replays = watched_apply(dataplane, machine, steps.first)
+        seconds, replays = watched_apply(dataplane, machine, steps.rule.first)
         floors = {}
         for name, replay in replays.items():
             other = Machine(NODES[0], steps.state)
@@ -97,10 +107,14 @@ def _measure_one(dataplane: str, size: Policies, steps: Steps, record: Record) -
         applied.seconds.append(seconds)
         for name, took in floors.items():
             applied.floors.setdefault(name, []).append(took)
-        for what, then in ((RULE, steps.rule), (MEMBER, steps.member)):
+        for what, step in ((RULE, steps.rule), (MEMBER, steps.member)):
+            machine.apply(step.first)  # nothing is sent: from here on the parts that do not change are the same objects
             for _ in range(TURNS):
-                _series(record, dataplane, size, what).seconds += [timed(machine, then), timed(machine, steps.first)]
-        if by_itself := change_by_itself(dataplane, machine, steps.rule, steps.first, TURNS):
+                _series(record, dataplane, size, what).seconds += [
+                    timed(machine, step.then),
+                    timed(machine, step.first),
+                ]
+        if by_itself := change_by_itself(dataplane, machine, steps.rule.then, steps.rule.first, TURNS):
             _series(record, dataplane, size, RULE).floors.setdefault(RESTORED, []).extend(by_itself)
     finally:
         machine.close()
