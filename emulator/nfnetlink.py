@@ -34,7 +34,7 @@ BUFFER = 1 << 26
 _HEADER = struct.Struct("=IHHII")
 _START = struct.Struct("=IHHIIBB")  # that, then family and version
 _ATTRIBUTE = struct.Struct("=HH")
-_PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
+PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")  # after data, by its length modulo four
 
 
 class NetlinkError(MuslinError):
@@ -59,7 +59,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 def attribute(kind: int, data: bytes) -> bytes:
     """One netlink attribute, padded to four bytes."""
-    return _ATTRIBUTE.pack(4 + len(data), kind) + data + _PADDING[len(data) & 3]
+    return _ATTRIBUTE.pack(4 + len(data), kind) + data + PADDING[len(data) & 3]
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
@@ -70,6 +70,12 @@ def nested(kind: int, *attributes: bytes) -> bytes:
 def text(kind: int, value: str) -> bytes:
     """An attribute holding a NUL-terminated string."""
     return attribute(kind, value.encode() + b"\0")
+
+
+@lru_cache(maxsize=128)
+def named(name: str) -> bytes:
+    """The attribute that names a table, or an expression."""
+    return text(1, name)
 
 
 @lru_cache(maxsize=4096)

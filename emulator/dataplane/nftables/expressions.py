@@ -10,7 +10,7 @@ import struct
 from functools import lru_cache
 from typing import Literal
 
-from emulator.nfnetlink import attribute, nested, text, u32
+from emulator.nfnetlink import attribute, named, nested, text, u32
 from reference.endpoints import Family
 
 DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
@@ -29,12 +29,7 @@ COUNTER = "counter"
 
 def expression(name: str, *attributes: bytes) -> bytes:
     """One expression with its attributes."""
-    return nested(1, _named(name), nested(2, *attributes))
-
-
-@lru_cache(maxsize=64)
-def _named(name: str) -> bytes:
-    return text(1, name)
+    return nested(1, named(name), nested(2, *attributes))
 
 
 def _value(kind: int, data: bytes) -> bytes:

@@ -17,6 +17,7 @@ from emulator.nfnetlink import (
     SUBSYS_NFTABLES,
     Message,
     attribute,
+    named,
     nested,
     text,
     u32,
@@ -112,12 +113,7 @@ Operation = (
 
 def message(kind: int, *attributes: bytes, flags: int = 0, table: str = TABLE) -> Message:
     """A message about something in a table; every nf_tables object has the table's name as attribute 1."""
-    return Message(SUBSYS_NFTABLES << 8 | kind, b"".join((_named(table), *attributes)), flags)
-
-
-@lru_cache(maxsize=16)
-def _named(table: str) -> bytes:
-    return text(1, table)
+    return Message(SUBSYS_NFTABLES << 8 | kind, b"".join((named(table), *attributes)), flags)
 
 
 def messages(operation: Operation) -> Iterator[Message]:

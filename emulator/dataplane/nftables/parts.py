@@ -12,7 +12,7 @@ import msgspec
 
 from emulator.dataplane.contract import RuleRef
 from emulator.dataplane.nftables import expressions
-from emulator.nfnetlink import attribute, nested, u32
+from emulator.nfnetlink import PADDING, attribute, nested, u32
 from reference.endpoints import Family
 
 SetType = Literal[
@@ -38,7 +38,6 @@ class Layout(msgspec.Struct, frozen=True):
 _ADDRESS4, _ADDRESS6, _PROTOCOL, _SERVICE, _INTERFACE = 7, 8, 12, 13, 41
 _INTERVAL, _MAP = 0x4, 0x8
 _INTERVAL_END = u32(3, 1)
-_PADDING = (b"", bytes(3), bytes(2), bytes(1))
 
 
 def _concatenated(*types: int) -> int:
@@ -157,14 +156,14 @@ def address_bytes(address: str) -> bytes:
 
 
 def _element(key: bytes, rest: bytes = b"") -> bytes:
-    return _start(len(key), len(rest)) + key + _PADDING[len(key) & 3] + rest
+    return _start(len(key), len(rest)) + key + PADDING[len(key) & 3] + rest
 
 
 @lru_cache(maxsize=256)
 def _start(key: int, rest: int) -> bytes:
     """All that comes before a key of so many bytes, and so many bytes after it."""
     whole = nested(1, nested(1, attribute(1, bytes(key))), bytes(rest))
-    return whole[: len(whole) - rest - len(_PADDING[key & 3]) - key]
+    return whole[: len(whole) - rest - len(PADDING[key & 3]) - key]
 
 
 @lru_cache(maxsize=4096)
