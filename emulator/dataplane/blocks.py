@@ -21,7 +21,7 @@ import msgspec
 
 from emulator.dataplane.gathering import gathered
 from reference.endpoints import Family
-from reference.program.types import Match, PortRange, ProgramRule
+from reference.program.types import Match, PolicyProgram, PortRange, ProgramRule
 
 LONG = 32  # rules; shorter lists are easier to read as they are
 SIZE = 16  # items of a block, rules or blocks
@@ -95,6 +95,11 @@ Item = ProgramRule | Block
 def is_long(rules: Sequence[ProgramRule]) -> bool:
     """Whether a list is put in blocks."""
     return len(rules) > LONG
+
+
+def has_blocks(policy: PolicyProgram) -> bool:
+    """Whether a list of a policy is put in blocks."""
+    return is_long(policy.ingress) or is_long(policy.egress)
 
 
 def in_blocks(rules: tuple[ProgramRule, ...]) -> tuple[Item, ...]:

@@ -14,7 +14,7 @@ from itertools import product
 import msgspec
 from immutables import Map
 
-from emulator.dataplane.blocks import UNION_PREFIX, Union, in_blocks, is_long, unions_of
+from emulator.dataplane.blocks import UNION_PREFIX, Union, has_blocks, in_blocks, unions_of
 from emulator.dataplane.references import differing
 from reference.endpoints import Family
 from reference.program.nets import Cover, net
@@ -86,12 +86,12 @@ class Unions:
 def _long_ones(program: NodeProgram) -> Iterator[tuple[str, None, PolicyProgram]]:
     """The policies that may ask for unions, as what differs from no program: of many they are few."""
     for id_, policy in program.policies.items():
-        if is_long(policy.ingress) or is_long(policy.egress):
+        if has_blocks(policy):
             yield id_, None, policy
 
 
 def _unions(policy: PolicyProgram | None) -> frozenset[Union]:
-    if policy is None or not (is_long(policy.ingress) or is_long(policy.egress)):
+    if policy is None or not has_blocks(policy):
         return _NONE
     return _unions_of_long(policy.ingress) | _unions_of_long(policy.egress)
 

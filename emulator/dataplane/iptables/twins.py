@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from emulator.dataplane.blocks import is_long
+from emulator.dataplane.blocks import has_blocks
 from emulator.dataplane.iptables.parts import Chain, Rule, SetSpec
 from reference.packet import PORTED
 from reference.program.types import Match, PolicyProgram
@@ -22,7 +22,7 @@ _SAME_IN_BOTH = frozenset((None, *PORTED))  # protocols
 
 def has_twins(policy: PolicyProgram) -> bool:
     """Whether the chains of both families differ in names of sets only. Blocks are named by their family, too."""
-    return not (is_long(policy.ingress) or is_long(policy.egress)) and all(
+    return not has_blocks(policy) and all(
         _is_same_in_both(rule.match) for rules in (policy.ingress, policy.egress) for rule in rules
     )
 
