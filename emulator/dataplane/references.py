@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import msgspec
 from immutables import Map, MapMutation
 
+from reference.program.descent import touched_between
 from reference.program.types import FlowDirection, NodeProgram
 
 DIRECTIONS: tuple[FlowDirection, FlowDirection] = ("ingress", "egress")
@@ -153,9 +154,16 @@ class Draft(Generic[C, S]):
 def differing(before: Mapping[str, T], after: Mapping[str, T]) -> Iterator[tuple[str, T | None, T | None]]:
     """(key, old, new) of every entry that is not equal in both.
 
-    Identity is tried first, and in C: of a thousand entries mostly one has changed.
+    Where a map came out of the other, only what was touched is looked at. Else identity is tried first, and in C: of a
+    thousand entries mostly one has changed.
     """
     if before is after:
+        return
+    if isinstance(before, Map) and isinstance(after, Map) and (touched := touched_between(before, after)) is not None:
+        for key in touched:
+            old, new = before.get(key), after.get(key)
+            if old is not new and old != new:
+                yield key, old, new
         return
     added = 0
     moved = map(is_not, after.values(), map(before.get, after))
@@ -174,6 +182,8 @@ def member_changes(old: frozenset[str], new: frozenset[str]) -> tuple[frozenset[
     """(gone, come): the members that are in one only. Where sets differ a little, one difference tells the other."""
     if old is new:
         return NOTHING, NOTHING
+    if (touched := touched_between(old, new)) is not None:
+        return frozenset((touched & old) - new), frozenset((touched & new) - old)
     if len(new) >= len(old):
         come = new - old
         return (old - new if len(old) + len(come) != len(new) else NOTHING), come

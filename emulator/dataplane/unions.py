@@ -17,6 +17,7 @@ from immutables import Map
 from emulator.dataplane.blocks import UNION_PREFIX, Union, has_blocks, in_blocks, unions_of
 from emulator.dataplane.references import differing
 from reference.endpoints import Family
+from reference.program.descent import descends
 from reference.program.nets import Cover, net
 from reference.program.types import IPSet, NodeProgram, PolicyProgram, ProgramRule
 
@@ -45,15 +46,20 @@ class Unions:
         """The program with the unions that blocks of its rules ask for; the same object for the same program."""
         if program is self._program and self._extended is not None:
             return self._extended
-        old = self._program
+        old, before = self._program, self._extended
         changed: set[tuple[Union, Family]] = set(product(self._take_policies(old, program), FAMILIES))
-        for set_id, _, _ in differing(old.sets if old else Map(), program.sets):
+        touched = {set_id for set_id, _, _ in differing(old.sets if old else Map(), program.sets)}
+        for set_id in touched:
             family: Family = 4 if set_id.endswith("4") else 6
             changed.update((union, family) for union in self._over.get(set_id[:-1], ()))
         for union, family in changed:
             self._put(union, family, program)
         self._program = program
         self._extended = _with(program, self._sets) if self._sets else program
+        if before is not None:
+            descends(
+                self._extended.sets, before.sets, touched.union(f"{union.id}{family}" for union, family in changed)
+            )
         return self._extended
 
     def _take_policies(self, old: NodeProgram | None, new: NodeProgram) -> set[Union]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from reference.endpoints import Family
+from reference.program.descent import descends
 from reference.program.matching import Item
 from reference.program.nets import Cover, Net, net
 from reference.program.sets import SetSpec
@@ -50,7 +51,7 @@ class SetMembers:
         for family, counted in self._families.items():
             members = counted.members()
             known = self.rendered.get(family)
-            if known is None or known.members != members:
+            if known is None or known.members is not members:
                 name = f"{self.spec.id}{family}"
                 self.rendered[family] = IPSet(id=name, kind=self.spec.kind, family=family, members=members)
                 fresh = True
@@ -62,16 +63,20 @@ class _Plain:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
+        self._touched: set[str] = set()  # since the last look
+        self._last: frozenset[str] = frozenset()  # what was seen then
 
     def add(self, member: str) -> bool:
         """Count one in; report whether it is the first."""
         count = self._counts.get(member, 0)
         self._counts[member] = count + 1
+        self._touched.add(member)
         return count == 0
 
     def discard(self, member: str) -> bool:
         """Count one out; report whether it was the last."""
         count = self._counts[member] - 1
+        self._touched.add(member)
         if count:
             self._counts[member] = count
         else:
@@ -79,8 +84,16 @@ class _Plain:
         return count == 0
 
     def members(self) -> frozenset[str]:
-        """Those counted at least once."""
-        return frozenset(self._counts)
+        """Those counted at least once; while they are the same, the same object."""
+        present = self._present()
+        differing = {member for member in self._touched if (member in present) != (member in self._last)}
+        self._touched = set()
+        if differing:
+            self._last = descends(frozenset(present), self._last, differing)
+        return self._last
+
+    def _present(self) -> Collection[str]:
+        return self._counts
 
 
 class _Nets(_Plain):
@@ -117,11 +130,12 @@ class _Nets(_Plain):
         elif not self._cover.contains(member):
             self._visible.add(member.text)
 
-    def members(self) -> frozenset[str]:
+    def _present(self) -> Collection[str]:
         """The CIDRs that no other contains."""
         if self._stale:
             nets = [net(text) for text in self._counts]
             self._cover = Cover(self._family, [each for each in nets if not each.is_host])
             self._visible = {each.text for each in nets if not self._cover.contains(each)}
+            self._touched |= self._visible.symmetric_difference(self._last)
             self._stale = False
-        return frozenset(self._visible)
+        return self._visible

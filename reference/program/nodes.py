@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from immutables import Map
 
 from reference.endpoints import Family
+from reference.program.descent import descends
 from reference.program.policies import CompiledPolicy
 from reference.program.types import EndpointProgram, HostEndpointProgram, IPSet, PolicyProgram, Walk
 
@@ -155,7 +156,7 @@ def _edited(held: Map[str, P], gone: Iterable[str], put: Mapping[str, P]) -> Map
     for id_ in gone:
         del editing[id_]
     editing.update(fresh)
-    return editing.finish()
+    return descends(editing.finish(), held, {*fresh, *gone})
 
 
 def _policies_of(walk: Walk) -> Iterable[str]:

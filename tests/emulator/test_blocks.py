@@ -17,6 +17,7 @@ from emulator.dataplane.iptables.plan import plan as plan_iptables
 from emulator.dataplane.nftables.operations import AddElements, RemoveElements
 from emulator.dataplane.nftables.phases import phases
 from emulator.dataplane.nftables.plan import EMPTY, plan
+from emulator.dataplane.references import differing
 from emulator.dataplane.unions import Unions
 from reference.program import matches as reading
 from reference.program.matches import Facts
@@ -222,11 +223,16 @@ def test_unions_do_not_depend_on_history(stages):
     """What changed is all that is made again, and it comes out as if all of it were."""
     with short_blocks():
         kept = Unions()
+        before = None
         for stage in stages:
             extended = kept.extend(stage)
             fresh = Unions().extend(stage)
             assert dict(extended.sets) == dict(fresh.sets)
             assert kept.extend(stage) is extended
+            if before is not None:
+                told, found = (differing(before.sets, after) for after in (extended.sets, Map(extended.sets)))
+                assert {id_: both for id_, *both in told} == {id_: both for id_, *both in found}
+            before = extended
 
 
 @settings(deadline=None, max_examples=60)

@@ -15,6 +15,7 @@ from property_tests.strategies.clusters import cluster
 from reference.endpoints import EndpointPort, Host, WorkloadEndpoint
 from reference.errors import InvalidInputError
 from reference.program.compile import Compiler
+from reference.program.descent import touched_between
 from reference.program.types import NodeProgram, encode
 from reference.resources import (
     AnyResource,
@@ -111,10 +112,27 @@ def test_any_history_gives_what_a_new_compiler_gives(seed: int, lengths: list[in
     for number in range(3):
         state = with_host(state, f"node-{number}", there=True)
     compiler = Compiler()
+    before: Map[str, NodeProgram] = Map()
     for length in lengths:
         for _ in range(length):
             state = step(state, choices, offered)
-        assert encoded(compiler.compile(state)) == encoded(Compiler().compile(state))
+        programs = compiler.compile(state)
+        assert encoded(programs) == encoded(Compiler().compile(state))
+        for name in (name for name in programs if name in before):
+            assert_nothing_is_withheld(before[name], programs[name])
+        before = programs
+
+
+def assert_nothing_is_withheld(before: NodeProgram, after: NodeProgram) -> None:
+    """Whatever differs between two programs is among what the compiler tells of the change, if it tells anything."""
+    for sort in ("sets", "policies", "walks"):
+        old, new = getattr(before, sort), getattr(after, sort)
+        differs = {id_ for id_ in {*old, *new} if old.get(id_) != new.get(id_)}
+        told = touched_between(old, new)
+        assert told is None or differs <= told
+    for id_ in (id_ for id_ in before.sets if id_ in after.sets):
+        told = touched_between(before.sets[id_].members, after.sets[id_].members)
+        assert told is None or told == before.sets[id_].members ^ after.sets[id_].members
 
 
 def test_going_back_in_history_is_a_change_like_any_other() -> None:
@@ -228,6 +246,15 @@ def test_changed_rules_renew_one_policy(state: State) -> None:
     assert changed_parts(state, with_policy(state, changed)) == {
         "sets": 0, "policies": NODES, "walks": 0, "endpoints": 0,
     }  # fmt: skip
+
+
+def test_a_change_is_told_beside_the_programs(state: State) -> None:
+    """Dataplanes need not search: of a thousand policies the compiler names the one that changed."""
+    compiler = Compiler()
+    before = compiler.compile(state)
+    after = compiler.compile(with_policy(state, policy(3, peer="app == 'app-4'")))
+    for name, program in after.items():
+        assert touched_between(before[name].policies, program.policies) == {"np:shop/policy-3"}
 
 
 def test_a_new_peer_renews_one_policy_and_its_set(state: State) -> None:
