@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from reference.endpoints import Family
@@ -36,10 +37,16 @@ def compile_rules(rules: Iterable[NumberedRule], namespace: str, sets: dict[str,
     layer (RULE-15).
     """
     return tuple(
-        ProgramRule(action=_ACTIONS[numbered.rule.action], index=numbered.index, match=match)
+        ProgramRule(action=_ACTIONS[numbered.rule.action], index=numbered.index, match=_shared(match))
         for numbered in rules
         for match in _matches(numbered.rule, namespace, sets)
     )
+
+
+@lru_cache(maxsize=4096)
+def _shared(match: Match) -> Match:
+    """One object for equal matches: dataplanes write many rules by what they match, once for each object."""
+    return match
 
 
 def _matches(rule: Rule, namespace: str, sets: dict[str, SetSpec]) -> Iterable[Match]:

@@ -37,7 +37,7 @@ def written(write):
 
 def code_of(policy, **more):
     """Those of a policy."""
-    return written(lambda draft: draft.policy(policy, "ingress", **more))
+    return written(lambda draft: draft.rules(policy.ingress, (policy.tier, policy.id, "ingress"), **more))
 
 
 def listed(code):

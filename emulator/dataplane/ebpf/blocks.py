@@ -69,18 +69,19 @@ class Blocks:
         moved: dict[int, Block | None] = {}
         draft, number = self._draft, self._policies.of
         before: Mapping[str, PolicyProgram] = idle.program.policies if idle.program else Map()
-        for id_, _, policy in differing(before, program.policies):
+        for id_, old, policy in differing(before, program.policies):
             for direction in layout.DIRECTIONS:
-                name = in_direction(id_, direction)
-                if policy is not None and (rules := rules_of(policy, direction)):
-                    tier = policy.tier
+                rules = rules_of(policy, direction)
+                if policy is not None and rules:
+                    name, tier = in_direction(id_, direction), policy.tier
                     block = _same(rules, tier, idle.policies.get(name), other.policies.get(name))
                     if block is None:
-                        draft.policy(policy, direction)
+                        draft.rules(rules, (tier, id_, direction))
                         block = self._made(rules, tier)
                     self._use(idle.policies, name, block, at)
                     moved[number(name)] = block
-                elif name in idle.policies:
+                elif rules_of(old, direction):
+                    name = in_direction(id_, direction)
                     self._release(idle.policies.pop(name), at)
                     moved[number(name)] = None
         return moved
@@ -104,7 +105,7 @@ class Blocks:
         for id_, ports in wanted.items():
             block = _same(ports.ingress, "", idle.safes.get(id_), other.safes.get(id_))
             if block is None:
-                self._draft.policy(ports, "ingress", of_walk=False)
+                self._draft.rules(ports.ingress, (ports.tier, ports.id, "ingress"), of_walk=False)
                 block = self._made(ports.ingress)
             self._use(idle.safes, id_, block, at)
 
@@ -194,9 +195,9 @@ class Blocks:
         return str(self._policies.name(number))
 
 
-def _same(part: Part, tier: str, *blocks: Block | None) -> Block | None:
-    """The first of these that says this already."""
-    for block in blocks:
+def _same(part: Part, tier: str, idle: Block | None, other: Block | None) -> Block | None:
+    """The first of the two that says this already."""
+    for block in (idle, other):
         if block is not None and block.tier == tier and block.part == part:
             return block
     return None

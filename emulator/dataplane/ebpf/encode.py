@@ -88,8 +88,10 @@ class Draft:
         self.words: list[int] = []  # the last instruction first; places count from there too
         self.nets: list[tuple[str, ...]] = []  # the lists of nets that rules name
         self._numbers = numbers
+        # Where the tests of a match stand that names no nets, by its identity: many rules share one.
+        self._written: dict[int, dict[int, tuple[Match, int, int]]] = {0: {}, _LEAVES: {}}
 
-    def policy(self, policy: PolicyProgram, direction: FlowDirection, *, of_walk: bool = True) -> None:
+    def rules(self, rules: tuple[ProgramRule, ...], place: Place, *, of_walk: bool = True) -> None:
         """The rules of a policy or profile in one direction; when none decides, the walk goes on.
 
         `of_walk`: a walk goes through it, so that the last rule may lead straight back there.
@@ -97,12 +99,9 @@ class Draft:
         Raises:
             EnvironmentLacksError: a rule is too long.
         """
-        rules = rules_of(policy, direction)
         self.words.append(_END if of_walk else _GO_ON)
-        first = self._numbers.reference(
-            (policy.tier, policy.id, direction), max([rule.index for rule in rules], default=-1)
-        )
-        self._rules(in_blocks(rules), first, leaves=_LEAVES if of_walk else 0)
+        first = self._numbers.reference(place, rules[-1].index if rules else -1)
+        self._items(in_blocks(rules), first, leaves=_LEAVES if of_walk else 0)
 
     def walk(self, walk: Walk) -> None:
         """Tiers in order, then profiles in order, then the walk's end (POL-12 … POL-15, HEP-3).
@@ -127,7 +126,7 @@ class Draft:
                 for after, policy in enumerate(reversed(tier.policies), 1 + denies)
             ]
 
-    def _rules(self, items: Sequence[Item], first: int, leaves: int) -> None:
+    def _items(self, items: Sequence[Item], first: int, leaves: int) -> None:
         """Rules, and blocks of rules, whose numbers begin with `first`.
 
         `leaves`: the flag of tests in the last rule that says that they lead out of the policy.
@@ -137,13 +136,26 @@ class Draft:
             behind = len(words) - 1
             if isinstance(item, ProgramRule):
                 words.append(_DECISIONS[item.action] + (first + item.index * _EACH << _ARGUMENT))
-                self._test(item.match, leaves, behind)
-                if len(words) - behind > FARTHEST + 1:
-                    raise _too_long()
+                self._tests_of_rule(item.match, leaves, behind)
             else:
-                self._rules(item.items, first, leaves)
+                self._items(item.items, first, leaves)
                 self._condition(item.cover, behind)
             leaves = 0
+
+    def _tests_of_rule(self, match: Match, flags: int, behind: int) -> None:
+        """The tests before an action, which are the same wherever they stand."""
+        words, written = self.words, self._written[flags]
+        found = written.get(id(match))
+        if found is not None:
+            words += words[found[1] : found[2]]
+            return
+        begin, nets = behind + 2, len(self.nets)
+        self._test(match, flags, behind)
+        end = len(words)
+        if end - begin > FARTHEST - 1:
+            raise _too_long()
+        if len(self.nets) == nets:
+            written[id(match)] = match, begin, end
 
     def _condition(self, cover: Cover, behind: int) -> None:
         """What a block asks, before it; nothing where that could not skip so far."""
@@ -194,14 +206,14 @@ class Draft:
         if match.destination_port_sets:
             self._one_port(match.destination_ports, match.destination_port_sets, flags | _DESTINATION, behind)
         elif match.destination_ports:
-            self._one_port(match.destination_ports, (), flags | _DESTINATION | protocol, behind)
+            self._one_range(match.destination_ports, flags | _DESTINATION | protocol, behind, len(self.words) - 1)
             asked = number > 0
         if match.not_source_ports or match.not_source_port_sets:
             self._no_port(match.not_source_ports, match.not_source_port_sets, flags, behind)
         if match.source_port_sets:
             self._one_port(match.source_ports, match.source_port_sets, flags, behind)
         elif match.source_ports:
-            self._one_port(match.source_ports, (), flags | protocol, behind)
+            self._one_range(match.source_ports, flags | protocol, behind, len(self.words) - 1)
             asked = number > 0
         return asked
 
@@ -226,14 +238,15 @@ class Draft:
 
     def _one_port(self, ranges: Sequence[PortRange], sets: Sequence[str], flags: int, behind: int) -> None:
         """Tests that hold go to the end of the group; the last one decides."""
-        words, group = self.words, len(self.words) - 1
-        if len(ranges) == 1 and not sets:
-            argument = (ranges[0].low << 16 | ranges[0].high) << _ARGUMENT
-            words.append(_PORTS | flags | (len(words) - behind) << _SKIP | argument)
-            return
+        group = len(self.words) - 1
         for base in reversed(sets):
             self._write(_ADDRESS_AND_PORT | flags | self._numbers.set(base) << _ARGUMENT, behind)
             flags, behind = flags & ~_LEAVES | _TRUE, group
+        self._one_range(ranges, flags, behind, group)
+
+    def _one_range(self, ranges: Sequence[PortRange], flags: int, behind: int, group: int) -> None:
+        """The same of ranges alone; the group's end is the place `group`."""
+        words = self.words
         for ports in reversed(ranges):
             argument = (ports.low << 16 | ports.high) << _ARGUMENT
             words.append(_PORTS | flags | (len(words) - behind) << _SKIP | argument)
@@ -262,8 +275,10 @@ def _asked(cover: Cover) -> Match:
     return msgspec.structs.replace(match, destination_ports=(PortRange(low, high),))
 
 
-def rules_of(policy: PolicyProgram, direction: FlowDirection) -> tuple[ProgramRule, ...]:
-    """Its rules in one direction."""
+def rules_of(policy: PolicyProgram | None, direction: FlowDirection) -> tuple[ProgramRule, ...]:
+    """Its rules in one direction; none where there is no policy."""
+    if policy is None:
+        return ()
     return policy.ingress if direction == "ingress" else policy.egress
 
 
