@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from benchmarks.dataplane.bed import Machine
-from benchmarks.dataplane.floors import RESTORED, change_by_itself, timed, watched_apply
+from benchmarks.dataplane.floors import KERNEL, RESTORED, change_by_itself, timed_with_kernel, watched_apply
 from benchmarks.dataplane.packets import LARGE_SET, Plan
 from benchmarks.dataplane.record import Change, Record
 from benchmarks.dataplane.shapes import (
@@ -23,6 +23,7 @@ from benchmarks.dataplane.shapes import (
     one_of_many,
     state_of,
 )
+from benchmarks.dataplane.xtables import replaced
 from reference.program.compile import Compiler
 from reference.program.types import NodeProgram
 from reference.state import State
@@ -33,6 +34,7 @@ ROUNDS = 5
 MINUTES = 4.0  # after which no size is begun
 TURNS = 5  # changes there and back in a round
 _PORT = 7_000
+_BY_TRANSACTION = ("nftables", "iptables")  # dataplanes whose change of a rule is one of nf_tables
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -109,11 +111,15 @@ def _measure_one(dataplane: str, size: Policies, steps: Steps, record: Record) -
             applied.floors.setdefault(name, []).append(took)
         for what, step in ((RULE, steps.rule), (MEMBER, steps.member)):
             machine.apply(step.first)  # nothing is sent: from here on the parts that do not change are the same objects
-            for _ in range(TURNS):
-                _series(record, dataplane, size, what).seconds += [
-                    timed(machine, step.then),
-                    timed(machine, step.first),
-                ]
+            series = _series(record, dataplane, size, what)
+            for program in (step.then, step.first) * TURNS:
+                seconds, within = timed_with_kernel(machine, program)
+                series.seconds.append(seconds)
+                if what == RULE and dataplane in _BY_TRANSACTION:
+                    series.floors.setdefault(KERNEL, []).append(within)
+        if dataplane == "iptables-legacy":
+            alone = [machine.worker.call(replaced) for _ in range(2 * TURNS)]
+            _series(record, dataplane, size, RULE).floors.setdefault(KERNEL, []).extend(alone)
         if by_itself := change_by_itself(dataplane, machine, steps.rule.then, steps.rule.first, TURNS):
             _series(record, dataplane, size, RULE).floors.setdefault(RESTORED, []).extend(by_itself)
     finally:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.dataplane.bed import Machine
 from emulator.dataplane.ebpf.attach import Attachments
@@ -14,12 +15,13 @@ from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.libbpf import Object, Table
 from emulator.dataplane.iptables.dataplane import IptablesDataplane
 from emulator.dataplane.libnftables import Libnftables
-from emulator.nfnetlink import NetfilterSocket
+from emulator.nfnetlink import Message, NetfilterSocket
 from reference.errors import MuslinError
 from reference.program.types import NodeProgram
 
 SENT_AGAIN = "the same netlink transactions"  # for information: what is fed is text, or maps
 RESTORED = "iptables-restore of the same lines"
+KERNEL = "the kernel's own part of it"
 Replay = Callable[[], float]  # to be called in another node's namespace; the seconds it took
 _Call = tuple[str, tuple[Any, ...]]
 
@@ -34,6 +36,23 @@ def timed(machine: Machine, program: NodeProgram) -> float:
     start = time.perf_counter()
     machine.apply(program)
     return time.perf_counter() - start
+
+
+def timed_with_kernel(machine: Machine, program: NodeProgram) -> tuple[float, float]:
+    """The seconds an apply took, and those of them in which nf_tables was at work; 0 where it has no part in it."""
+    within = 0.0
+    original = NetfilterSocket.transact
+
+    def transact(itself: NetfilterSocket, messages: Sequence[Message]) -> int:
+        nonlocal within
+        start = time.perf_counter()
+        try:
+            return original(itself, messages)
+        finally:
+            within += time.perf_counter() - start
+
+    with patch.object(NetfilterSocket, "transact", transact):
+        return timed(machine, program), within
 
 
 def _nftables(machine: Machine, program: NodeProgram) -> tuple[float, Mapping[str, Replay]]:
