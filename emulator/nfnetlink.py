@@ -30,6 +30,7 @@ AF_INET, AF_INET6, NFPROTO_INET = 2, 10, 1
 NESTED = 0x8000
 MESSAGE_HEADER = 20  # nlmsghdr and nfgenmsg
 BUFFER = 1 << 26
+TOGETHER = 200  # messages of `request_all` in one datagram
 
 _HEADER = struct.Struct("=IHHII")
 _START = struct.Struct("=IHHIIBB")  # that, then family and version
@@ -177,6 +178,25 @@ class NetfilterSocket:
         seq = self._next(1)
         self._socket.send(pack(message, seq, NLM_F_ACK))
         self._acknowledged(seq, 1)
+
+    def request_all(self, messages: Sequence[Message]) -> None:
+        """Send messages together, each for itself, and wait for the kernel's word on all of them.
+
+        Raises:
+            NetlinkError: one was refused, the first such; all others were not.
+        """
+        refused: NetlinkError | None = None
+        for begin in range(0, len(messages), TOGETHER):
+            some = messages[begin : begin + TOGETHER]
+            seq = self._next(len(some))
+            last = len(some) - 1
+            self._socket.send(b"".join([pack(m, seq + i, NLM_F_ACK * (i == last)) for i, m in enumerate(some)]))
+            try:
+                self._acknowledged(seq, len(some))
+            except NetlinkError as error:
+                refused = refused or NetlinkError(error.code, begin + error.index, len(messages))
+        if refused:
+            raise refused
 
     def tell(self, message: Message) -> None:
         """Send one message and wait for no word: the kernel has dealt with it when this returns."""

@@ -1,5 +1,6 @@
 """What only the iptables dataplane has to prove in a kernel: neighbours, half-way applies, no hole, traces."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -439,18 +440,70 @@ def members():
     sets = IpSets()
     run("ipset", "restore", given="create n4 hash:net\ncreate p6 hash:ip,port family inet6\ncreate i4 hash:net,iface\n")
     states = [sets.state()]
-    sets.change(["add n4 10.0.0.0/24", "add n4 10.9.0.7/32", "add p6 fd00::1,6:80", "add p6 fd00::2,132:81"])
+    sets.run(["add n4 10.0.0.0/24", "add n4 10.9.0.7/32", "add p6 fd00::1,6:80", "add p6 fd00::2,132:81"])
     states.append(sets.state())
-    sets.change(["add i4 10.0.0.1,cali1", "del n4 10.9.0.7/32"])
+    sets.run(["add i4 10.0.0.1,cali1", "del n4 10.9.0.7/32"])
     said = []
     for line in ("add n4 10.0.0.0/24", "del p6 fd00::3,6:80", "add none 10.0.0.0/8"):
         try:
-            sets.change([line])
+            sets.run([line])
         except CommandError as error:
             said.append(str(error))
     states += [sets.state(), sets.state()]
     saved = sorted(line for line in run("ipset", "save").splitlines() if line.startswith("add"))
     return {"saved": saved, "said": said, "states": [states.index(one) for one in states]}
+
+
+SETS = """create n4 hash:net family inet maxelem 1048576
+add n4 10.0.0.0/24
+add n4 10.9.0.7/32
+create n6 hash:net family inet6 hashsize 4096 maxelem 1048576
+add n6 fd00::/64
+create p4 hash:ip,port family inet maxelem 1048576
+add p4 10.0.0.1,6:80
+add p4 10.0.0.1,132:81
+create i6 hash:net,iface family inet6 maxelem 1048576
+add i6 fd00::1,cali1
+create spare hash:net family inet maxelem 1048576
+add spare 192.0.2.0/24
+swap spare n4
+del n4 192.0.2.0/24
+destroy spare
+"""
+
+
+def whole_sets():
+    """The same lines by netlink and by the program; then a refusal among many lines."""
+    from emulator.dataplane.iptables.ipset import IpSets
+    from emulator.dataplane.iptables.restorer import CommandError
+
+    def saved():
+        return sorted(re.sub(r" (bucketsize|initval) \S+", "", line) for line in run("ipset", "save").splitlines())
+
+    run("ipset", "restore", given=SETS)
+    by_program = saved()
+    run("ipset", "destroy")
+    sets = IpSets()
+    sets.run(SETS.splitlines())
+    by_netlink = saved()
+    said = ""
+    try:
+        sets.run(
+            [*(f"add n4 10.1.{n}.0/24" for n in range(250)), "create n4 hash:net family inet", "add n4 10.2.0.0/16"]
+        )
+    except CommandError as error:
+        said = str(error)
+    return {"alike": by_program == by_netlink, "lines": len(by_netlink), "said": said, "then": len(saved())}
+
+
+def test_whole_sets_need_no_program(sandboxed):
+    """What is made by netlink is what the program makes of the same lines; what is refused is named."""
+    assert sandboxed(whole_sets) == {
+        "alike": True,
+        "lines": 8,
+        "said": "the kernel refused `create n4 hash:net family inet`: there is such a set already",
+        "then": 8 + 251,
+    }
 
 
 def test_single_members_need_no_program(sandboxed):
@@ -460,7 +513,7 @@ def test_single_members_need_no_program(sandboxed):
         "said": [
             "the kernel refused `add n4 10.0.0.0/24`: it is there already, or it is not there",
             "the kernel refused `del p6 fd00::3,6:80`: it is there already, or it is not there",
-            "the kernel refused `add none 10.0.0.0/8`: No such file or directory",
+            "the kernel refused `add none 10.0.0.0/8`: there is no such set",
         ],
         "states": [0, 1, 2, 2],
     }

@@ -100,7 +100,7 @@ class Draft:
             EnvironmentLacksError: a rule is too long.
         """
         self.words.append(_END if of_walk else _GO_ON)
-        first = self._numbers.reference(place, rules[-1].index if rules else -1)
+        first = self._numbers.reference(place, max([rule.index for rule in rules], default=-1))
         self._items(in_blocks(rules), first, leaves=_LEAVES if of_walk else 0)
 
     def walk(self, walk: Walk) -> None:

@@ -28,7 +28,7 @@ _VERBS = ("restore", "save")
 _READS = re.compile(r"^Name: (\S+)$.*?^References: (\d+)$", re.MULTILINE | re.DOTALL)
 _UNREAD_LOOKS = 20
 _BUSY_RETRIES, _BUSY_PAUSE = 50, 0.005
-_FEW = 50
+FEW = 2_000  # lines about sets; the ipset program reads more of them sooner than we write them
 NOT_BEGUN: Mapping[Family, Running] = {}
 
 
@@ -114,10 +114,10 @@ class Commands:
         return "".join(self._run(name, *options, "-t", table) for table in TABLES)
 
     def restore_sets(self, lines: Iterable[str]) -> None:
-        """Run lines of `ipset restore`; a few members need no program."""
+        """Run lines of `ipset restore`; few of them need no program."""
         given = list(lines)
-        if len(given) <= _FEW and all(line.startswith(("add ", "del ")) for line in given):
-            self.sets.change(given)
+        if len(given) <= FEW:
+            self.sets.run(given)
         else:
             self._run("ipset", "restore", given=as_text(given))
 

@@ -13,7 +13,7 @@ from emulator.dataplane import contract
 from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, RuleRef
 from emulator.dataplane.iptables.base import dispatch_chains, static_chains
-from emulator.dataplane.iptables.commands import FAMILIES, NOT_BEGUN, Commands, Variant
+from emulator.dataplane.iptables.commands import FAMILIES, FEW, NOT_BEGUN, Commands, Variant
 from emulator.dataplane.iptables.drift import said
 from emulator.dataplane.iptables.kernel import SavedRule, parse, saved_chains, saved_rules
 from emulator.dataplane.iptables.matching import refuse_unsayable
@@ -25,6 +25,7 @@ from emulator.dataplane.iptables.running import Running
 from emulator.dataplane.iptables.trace import LegacyTrace, NftTrace
 from emulator.dataplane.iptables.wanted import Programmed, differences
 from emulator.dataplane.iptables.watch import Watch
+from emulator.dataplane.tokens import Tokens
 from emulator.dataplane.unions import Unions
 from emulator.nflog import DENY_GROUP, LOG_GROUP, DropListener
 from reference.endpoints import Family
@@ -33,7 +34,7 @@ from reference.packet import Packet
 from reference.program.types import Encapsulation, NodeProgram
 
 PIECE = 200  # chains
-_LONG = 2_000  # lines
+_LONG = 200  # lines
 _READINGS = 2  # of a kernel that changes between reading and writing
 _OUR_COMMENT = re.compile(r'-m comment --comment (?:"cali:\S+ ?([^"]*)"|cali:\S+) ?')
 _TAG = re.compile(r"(--match-set cali[46])[0-9]")
@@ -72,7 +73,7 @@ class IptablesDataplane:
         self._watch = Watch(self._commands.sets, legacy=variant == "legacy")
         self._undisturbed: Hashable = None  # what the watch saw when all was as programmed
         self._conflict = ""  # with the other variant, as last told
-        self._refs: dict[str, RuleRef] = {}
+        self._tokens = Tokens(log_prefix)
         for family in FAMILIES:
             self._remember((*static_chains(family, "drop", Encapsulation()), *dispatch_chains(())))
 
@@ -180,9 +181,9 @@ class IptablesDataplane:
         with ExitStack() as under_way:
             for family in FAMILIES:
                 made = plans[family] = left[family] = plan(have[family], program, family, self._piece, between)
-                if anew and family == FAMILIES[0] and len(made.sets_before) < _LONG < len(made.rules):
+                if anew and family == FAMILIES[0] and len(made.sets_before) <= FEW and len(made.rules) > _LONG:
                     left[family] = self._begin(family, made, under_way)
-                elif anew and made.sets_before:
+                elif anew and len(made.sets_before) > FEW:
                     filling[family] = under_way.enter_context(self._commands.fill(made.sets_before))
             self._programmed, self._undisturbed = {}, None  # unknown while commands are under way
             self._carry_out(left, filling)
@@ -219,11 +220,8 @@ class IptablesDataplane:
             self._commands.destroy_sets(destroyed)
 
     def _remember(self, chains: Iterable[Chain]) -> None:
-        """Tokens are kept when rules go: a drop may be reported after the rule that caused it was replaced."""
         for chain in chains:
-            for rule in chain.rules:
-                if rule.ref is not None:
-                    self._refs[log_prefix(rule.ref)] = rule.ref
+            self._tokens.remember([rule.ref for rule in chain.rules])
 
     def drops(self, node: str) -> DropListener:
         """Listen to this dataplane's NFLOG group."""
@@ -231,7 +229,7 @@ class IptablesDataplane:
 
     def rule_of(self, prefix: str) -> RuleRef | None:
         """The rule a dropped or logged packet's prefix stands for; None if it is not ours."""
-        return self._refs.get(prefix)
+        return self._tokens.rule(prefix)
 
     def chain_rules(self, family: Family, key: str) -> tuple[RuleRef | None, ...]:
         """What each rule of a chain stands for, in order; empty for a chain that is not ours."""

@@ -35,6 +35,7 @@ from emulator.dataplane.nftables.parts import Chain
 from emulator.dataplane.nftables.phases import phases
 from emulator.dataplane.nftables.plan import EMPTY, Programmed, plan
 from emulator.dataplane.nftables.turns import turned_among
+from emulator.dataplane.tokens import Tokens
 from emulator.dataplane.unions import Unions
 from emulator.nflog import DropListener
 from emulator.nfnetlink import NLM_F_CREATE, Message, NetfilterSocket, NetlinkError, attributes
@@ -73,7 +74,7 @@ class NftablesDataplane:
         self._unions = Unions()
         self._generation = 0  # of the kernel's rules, if nobody but us changed any
         self._static = {chain.name: chain for chain in static_chains()}
-        self._refs: dict[str, RuleRef] = {}
+        self._tokens = Tokens(log_prefix)
         self._remember(self._static.values())
 
     @collector_paused()
@@ -177,11 +178,8 @@ class NftablesDataplane:
             raise NetlinkError(error.code, error.index, len(sent), describe(about[error.index])) from error
 
     def _remember(self, chains: Iterable[Chain]) -> None:
-        """Tokens are kept when rules go: a drop may be reported after the rule that caused it was replaced."""
         for chain in chains:
-            for rule in chain.rules:
-                if rule.ref is not None:
-                    self._refs[log_prefix(rule.ref)] = rule.ref
+            self._tokens.remember([rule.ref for rule in chain.rules])
 
     def drops(self, node: str) -> DropListener:
         """Listen to this dataplane's NFLOG group."""
@@ -189,7 +187,7 @@ class NftablesDataplane:
 
     def rule_of(self, prefix: str) -> RuleRef | None:
         """The rule a dropped or logged packet's prefix stands for; None if it is not ours."""
-        return self._refs.get(prefix)
+        return self._tokens.rule(prefix)
 
     def chain_rules(self, chain: str) -> tuple[RuleRef | None, ...]:
         """What each rule of a chain stands for, in order; empty for a chain that is not ours."""
