@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from emulator.dataplane.ebpf.libbpf import program_id
 from emulator.netlink import Batch, RouteSocket
@@ -31,8 +32,24 @@ class Attachments:
     """The interfaces of one network namespace that carry the programs."""
 
     def __init__(self) -> None:
-        """Open the socket, in the calling thread's network namespace."""
+        """Open the sockets, in the calling thread's network namespace."""
         self._kernel = RouteSocket()
+        self._meanwhile = RouteSocket()  # of the other thread
+        self._other = ThreadPoolExecutor(1, "prepare interfaces")
+
+    def prepare(self, interfaces: Iterable[int]) -> Future[frozenset[int]]:
+        """In another thread: give interfaces their place for programs, then look which of all lead into pods.
+
+        The kernel takes longer for the place than for the programs, so it is made while their code is made out.
+        """
+        return self._other.submit(self._prepared, tuple(interfaces))
+
+    def _prepared(self, interfaces: Iterable[int]) -> frozenset[int]:
+        places = Batch()
+        for index in interfaces:
+            places.clsact_add(index, tolerated=_THERE_ALREADY | _GONE)
+        self._meanwhile.send(places)
+        return self._leading_into_pods()
 
     def attach(self, interfaces: Mapping[str, int], names: tuple[str, str], programs: Mapping[str, int]) -> None:
         """Put the programs on interfaces; where there are some, they are replaced with no packet between.
@@ -110,19 +127,21 @@ class Attachments:
         """The interfaces whose packets begin with the network header: tunnels."""
         return frozenset(index for index, kind in self._kernel.link_types().items() if kind == _ARPHRD_NONE)
 
-    def leading_into_pods(self) -> frozenset[int]:
+    def _leading_into_pods(self) -> frozenset[int]:
         """The interfaces whose other end is in another network namespace: what they send is received there at once."""
         veths = m.link() + m.attribute(m.IFLA_LINKINFO, m.text(m.IFLA_INFO_KIND, "veth")) + _WITHOUT_STATISTICS
         found = set()
-        for data, start, end in self._kernel.dump(m.RTM_GETLINK, veths):
+        for data, start, end in self._meanwhile.dump(m.RTM_GETLINK, veths):
             parts = dict(m.attributes(data, start + m.LINK.size, end))
             if _PEER_NAMESPACE in parts and _kind(parts) == b"veth":
                 found.add(m.LINK.unpack_from(data, start)[2])
         return frozenset(found)
 
     def close(self) -> None:
-        """Close the socket; what is attached stays."""
+        """Close the sockets; what is attached stays."""
+        self._other.shutdown()
         self._kernel.close()
+        self._meanwhile.close()
 
 
 def _filter(program: str, fd: int) -> bytes:

@@ -122,8 +122,7 @@ class EbpfDataplane:
         if self._is_doubted:
             self._tables.repair(tracing=self._traces.are_on)
             self._is_doubted = False
-        if known != self._known:
-            self._pods = self._attachments.leading_into_pods()
+        preparing = self._attachments.prepare(_fresh(known, self._known).values()) if known != self._known else None
         self._host = frozenset(map(str, self._attachments.addresses()))
         self._tables.know_host(self._host)
         if self._is_new(program, known):
@@ -132,6 +131,8 @@ class EbpfDataplane:
                 self._host_programs()  # before they are needed
             self._tables.flip(tracing=self._traces.are_on)
             self._known = known
+        if preparing:
+            self._pods = preparing.result()
         members = self._attach(program, own)
         self._hand_over(self._pods & frozenset(self._attached.values()))
         account = self._tables.account
