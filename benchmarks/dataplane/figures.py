@@ -71,6 +71,10 @@ class Figures:
                     found += [one.median] if one else []
         return spread(found) if found else None
 
+    def rounds(self, mode: str) -> int:
+        """In how many rounds a kind of traffic was measured."""
+        return max((len(rates) for cell, rates in self._rates.items() if cell.mode == mode), default=0)
+
     def share(self) -> float:
         """Of the time that passed, how much both ends together had the processor: 1 on an idle machine."""
         shares = [rate.passed / rate.busy for rates in self._rates.values() for rate in rates.values() if rate.busy]

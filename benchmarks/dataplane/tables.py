@@ -53,11 +53,19 @@ def _caption(figures: Figures) -> Iterator[str]:
     sizes = " · ".join(f"{size:,}" for size in figures.sizes)
     turns = {what: max((len(c.seconds) for c in record.changes if c.what == what), default=0) for what in (APPLY, RULE)}
     yield (
-        f"On {record.machine}. {record.rounds} rounds, each run of traffic {record.milliseconds} ms (throughput twice "
-        f"as long); {turns[APPLY]} first applies of each size, {turns[RULE]} changes. Medians, in brackets quartiles. "
-        f"Several numbers in one cell are for {sizes} rules. The traffic had its processor {figures.share():.0%} of "
-        "the time."
+        f"On {record.machine}. {_rounds(figures)}, each run of traffic {record.milliseconds} ms (throughput twice as "
+        f"long); up to {turns[APPLY]} first applies of each size, {turns[RULE]} changes. Medians, in brackets "
+        f"quartiles. Several numbers in one cell are for {sizes} rules. The traffic had its processor "
+        f"{figures.share():.0%} of the time."
     )
+
+
+def _rounds(figures: Figures) -> str:
+    """How many rounds there were of each traffic; kinds that vary more may have had more."""
+    by_mode = {mode: figures.rounds(mode) for mode in _MODES}
+    fewest, most = min(by_mode.values()), max(by_mode.values())
+    often = ", ".join(_MODES[mode][0] for mode, rounds in by_mode.items() if rounds > fewest)
+    return f"{fewest} rounds" + (f", up to {most} of {often}" if often else "")
 
 
 def _headers() -> Iterator[str]:

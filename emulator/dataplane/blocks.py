@@ -92,11 +92,6 @@ class Block(msgspec.Struct, frozen=True):
 Item = ProgramRule | Block
 
 
-def is_long(rules: Sequence[ProgramRule]) -> bool:
-    """Whether a list is put in blocks."""
-    return len(rules) > LONG
-
-
 def has_blocks(policy: PolicyProgram) -> bool:
     """Whether a list of a policy is put in blocks."""
     return len(policy.ingress) > LONG or len(policy.egress) > LONG
@@ -104,7 +99,7 @@ def has_blocks(policy: PolicyProgram) -> bool:
 
 def in_blocks(rules: tuple[ProgramRule, ...]) -> tuple[Item, ...]:
     """The rules; those of a long list in blocks, and blocks of blocks, wherever something tells them apart."""
-    return _blocks_of(rules) if is_long(rules) else rules
+    return _blocks_of(rules) if len(rules) > LONG else rules
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from immutables import Map
 
 from emulator.dataplane.ebpf import layout
-from emulator.dataplane.ebpf.encode import NOTHING, Draft, Numbering, decisions, in_direction, packed, rules_of
+from emulator.dataplane.ebpf.encode import NOTHING, Draft, Numbering, decisions, in_direction, packed
 from emulator.dataplane.ebpf.generations import Block, FullError, Generation, Numbers, Part, References
 from emulator.dataplane.ebpf.hosts import SAFE_PREFIX, safe_ports
 from emulator.dataplane.ebpf.kept import KeptArray, KeptNumbers
@@ -15,7 +15,7 @@ from emulator.dataplane.ebpf.libbpf import Table
 from emulator.dataplane.ebpf.pool import Pool
 from emulator.dataplane.ebpf.sets import Sets
 from emulator.dataplane.references import differing
-from reference.program.types import NodeProgram, PolicyProgram, Walk
+from reference.program.types import NodeProgram, PolicyProgram, ProgramRule, Walk
 
 _SIZE = layout.INSTRUCTION.size
 
@@ -67,22 +67,22 @@ class Blocks:
     ) -> dict[int, Block | None]:
         """What now is the code of which policy, by its number; None where it has no rules."""
         moved: dict[int, Block | None] = {}
-        draft, number = self._draft, self._policies.of
+        draft, number, mine, theirs = self._draft, self._policies.of, idle.policies, other.policies
         before: Mapping[str, PolicyProgram] = idle.program.policies if idle.program else Map()
         for id_, old, policy in differing(before, program.policies):
-            for direction in layout.DIRECTIONS:
-                rules = rules_of(policy, direction)
+            for direction in layout.DIRECTIONS:  # which its lists are named for
+                rules: tuple[ProgramRule, ...] = getattr(policy, direction, ())
                 if policy is not None and rules:
                     name, tier = in_direction(id_, direction), policy.tier
-                    block = _same(rules, tier, idle.policies.get(name), other.policies.get(name))
+                    block = _same(rules, tier, mine.get(name), theirs.get(name)) if mine or theirs else None
                     if block is None:
                         draft.rules(rules, (tier, id_, direction))
                         block = self._made(rules, tier)
-                    self._use(idle.policies, name, block, at)
+                    self._use(mine, name, block, at)
                     moved[number(name)] = block
-                elif rules_of(old, direction):
+                elif getattr(old, direction, ()):
                     name = in_direction(id_, direction)
-                    self._release(idle.policies.pop(name), at)
+                    self._release(mine.pop(name), at)
                     moved[number(name)] = None
         return moved
 

@@ -20,7 +20,7 @@ from emulator.dataplane.blocks import Cover, Item, in_blocks
 from emulator.dataplane.ebpf.layout import INSTRUCTION, NO_PROFILE
 from reference.errors import EnvironmentLacksError
 from reference.program.nets import net
-from reference.program.types import FlowDirection, Match, PolicyProgram, PortRange, ProgramRule, RuleAction, Walk
+from reference.program.types import FlowDirection, Match, PortRange, ProgramRule, RuleAction, Walk
 
 FARTHEST = 0xFFFF  # instructions a test may skip
 WHEN_TRUE, OF_DESTINATION, LEAVES, OF_PROTOCOL = 1, 2, 4, 4  # flags; of the last one: bits to shift
@@ -131,31 +131,30 @@ class Draft:
 
         `leaves`: the flag of tests in the last rule that says that they lead out of the policy.
         """
-        words = self.words
+        words, written = self.words, self._written[leaves]
         for item in reversed(items):
             behind = len(words) - 1
             if isinstance(item, ProgramRule):
                 words.append(_DECISIONS[item.action] + (first + item.index * _EACH << _ARGUMENT))
-                self._tests_of_rule(item.match, leaves, behind)
+                match = item.match
+                if (found := written.get(id(match))) is not None:
+                    words += words[found[1] : found[2]]
+                else:
+                    self._tests_of_rule(match, leaves, behind)
             else:
                 self._items(item.items, first, leaves)
                 self._condition(item.cover, behind)
-            leaves = 0
+            leaves, written = 0, self._written[0]
 
     def _tests_of_rule(self, match: Match, flags: int, behind: int) -> None:
-        """The tests before an action, which are the same wherever they stand."""
-        words, written = self.words, self._written[flags]
-        found = written.get(id(match))
-        if found is not None:
-            words += words[found[1] : found[2]]
-            return
+        """Write the tests before an action, which are the same wherever they stand, and remember where they are."""
         begin, nets = behind + 2, len(self.nets)
         self._test(match, flags, behind)
-        end = len(words)
+        end = len(self.words)
         if end - begin > FARTHEST - 1:
             raise _too_long()
         if len(self.nets) == nets:
-            written[id(match)] = match, begin, end
+            self._written[flags][id(match)] = match, begin, end
 
     def _condition(self, cover: Cover, behind: int) -> None:
         """What a block asks, before it; nothing where that could not skip so far."""
@@ -273,13 +272,6 @@ def _asked(cover: Cover) -> Match:
     low = min(port.low for port in match.destination_ports)
     high = max(port.high for port in match.destination_ports)
     return msgspec.structs.replace(match, destination_ports=(PortRange(low, high),))
-
-
-def rules_of(policy: PolicyProgram | None, direction: FlowDirection) -> tuple[ProgramRule, ...]:
-    """Its rules in one direction; none where there is no policy."""
-    if policy is None:
-        return ()
-    return policy.ingress if direction == "ingress" else policy.egress
 
 
 def _too_long() -> EnvironmentLacksError:
