@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 from benchmarks.dataplane.bed import Machine
-from emulator.dataplane.ebpf.attach import Attachments
+from emulator.dataplane.ebpf.attach import WORKLOAD, Attachments
 from emulator.dataplane.ebpf.build import compiled
+from emulator.dataplane.ebpf.kept import KeptArray, KeptNumbers
 from emulator.dataplane.ebpf.libbpf import Object, Table
 from emulator.dataplane.iptables.dataplane import IptablesDataplane
 from emulator.dataplane.libnftables import Libnftables
@@ -93,32 +95,53 @@ def _iptables(variant: str) -> Callable[[Machine, NodeProgram], tuple[float, Map
 
 def _ebpf(machine: Machine, program: NodeProgram) -> tuple[float, Mapping[str, Replay]]:
     writes = ((Table, "put"), (Table, "put_all"), (Table, "remove_all"))
-    with _noted(*writes, (Attachments, "attach"), (Libnftables, "run"), (Object, "__init__")) as calls:
+    shared = ((KeptArray, "write"), (KeptNumbers, "put_all"))
+    with (
+        _noted(*shared) as memory,
+        _noted(*writes, (Attachments, "attach"), (Libnftables, "run"), (Object, "__init__")) as calls,
+    ):
         seconds = timed(machine, program)
+    arrays = _contents(memory)
     loads = [words for name, words in calls if name == "__init__"]
 
     def maps() -> float:
-        sizes = loads[-1][1] if loads else {}
-        start = time.perf_counter()
-        programs = Object(compiled(), sizes)
-        if not loads:  # they were loaded before the apply
+        with Libnftables(json=True) as nft:  # a dataplane has it open, and to close it takes its time
             start = time.perf_counter()
-        attachments = Attachments()
-        for name, words in calls:
-            if name == "attach":
-                attachments.attach(words[0], words[1], programs.programs)
-            elif name == "run":
-                with Libnftables() as nft:
+            programs = Object(compiled(), loads[-1][1] if loads else {}, None, WORKLOAD)
+            if not loads:  # they were loaded before the apply
+                start = time.perf_counter()
+            attachments = Attachments()
+            for name, content in arrays.items():
+                programs.maps[name].memory[: len(content)] = content
+            for name, words in calls:
+                if name == "attach":
+                    attachments.attach(words[0], words[1], programs.programs)
+                elif name == "run":
                     nft.run(*words)
-            elif name != "__init__":
-                table, *rest = words
-                getattr(programs.maps[table], name)(*rest)
-        seconds = time.perf_counter() - start
+                elif name != "__init__":
+                    table, *rest = words
+                    getattr(programs.maps[table], name)(*rest)
+            seconds = time.perf_counter() - start
         attachments.close()
         programs.close()
         return seconds
 
     return seconds, {"the same map writes and filters": maps}
+
+
+def _contents(written: Iterable[_Call]) -> Mapping[str, bytes]:
+    """What was written to memory that is shared with the kernel, in one piece for each map."""
+    found: dict[str, bytearray] = {}
+    for name, (table, what, *data) in written:
+        if name == "write":
+            pieces = {what: data[0]}
+        else:
+            pieces = {place * 8: number.to_bytes(8, sys.byteorder) for place, number in what.items()}
+        content = found.setdefault(table, bytearray())
+        for at, piece in pieces.items():
+            content.extend(bytes(max(0, at + len(piece) - len(content))))
+            content[at : at + len(piece)] = piece
+    return {table: bytes(content) for table, content in found.items()}
 
 
 def change_by_itself(name: str, machine: Machine, there: NodeProgram, back: NodeProgram, turns: int) -> list[float]:
@@ -159,9 +182,9 @@ def _noted(*methods: tuple[type, str]) -> Iterator[list[_Call]]:
     originals = [(owner, name, getattr(owner, name)) for owner, name in methods]
 
     def noting(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(itself: object, *words: object) -> object:
-            calls.append((name, (itself.name, *words) if isinstance(itself, Table) else words))
-            return original(itself, *words)
+        def call(itself: object, *words: object, **named: object) -> object:
+            calls.append((name, (itself.name, *words) if isinstance(itself, Table | KeptArray) else words))
+            return original(itself, *words, **named)
 
         return call
 

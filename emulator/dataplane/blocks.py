@@ -97,6 +97,11 @@ def has_blocks(policy: PolicyProgram) -> bool:
     return len(policy.ingress) > LONG or len(policy.egress) > LONG
 
 
+def with_blocks(policies: Iterable[PolicyProgram]) -> list[PolicyProgram]:
+    """Those of many policies a list of which is put in blocks: few."""
+    return [policy for policy in policies if len(policy.ingress) > LONG or len(policy.egress) > LONG]
+
+
 def in_blocks(rules: tuple[ProgramRule, ...]) -> tuple[Item, ...]:
     """The rules; those of a long list in blocks, and blocks of blocks, wherever something tells them apart."""
     return _blocks_of(rules) if len(rules) > LONG else rules

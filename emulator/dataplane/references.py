@@ -159,6 +159,9 @@ def differing(before: Mapping[str, T], after: Mapping[str, T]) -> Iterator[tuple
     """
     if before is after:
         return
+    if not before:
+        yield from ((key, None, new) for key, new in after.items())
+        return
     if isinstance(before, Map) and isinstance(after, Map) and (touched := touched_between(before, after)) is not None:
         for key in touched:
             old, new = before.get(key), after.get(key)

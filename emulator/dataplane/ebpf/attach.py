@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 from emulator.dataplane.ebpf.libbpf import program_id
 from emulator.netlink import Batch, RouteSocket
@@ -28,6 +29,13 @@ _THERE_ALREADY = frozenset({errno.EEXIST})
 _GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
 
 
+class Preparation(NamedTuple):
+    """What is on its way in another thread."""
+
+    places: Future[None]
+    pods: Future[frozenset[int]]  # the interfaces that lead straight into one
+
+
 class Attachments:
     """The interfaces of one network namespace that carry the programs."""
 
@@ -37,19 +45,18 @@ class Attachments:
         self._meanwhile = RouteSocket()  # of the other thread
         self._other = ThreadPoolExecutor(1, "prepare interfaces")
 
-    def prepare(self, interfaces: Iterable[int]) -> Future[frozenset[int]]:
+    def prepare(self, interfaces: Iterable[int]) -> Preparation:
         """In another thread: give interfaces their place for programs, then look which of all lead into pods.
 
         The kernel takes longer for the place than for the programs, so it is made while their code is made out.
         """
-        return self._other.submit(self._prepared, tuple(interfaces))
-
-    def _prepared(self, interfaces: Iterable[int]) -> frozenset[int]:
         places = Batch()
         for index in interfaces:
             places.clsact_add(index, tolerated=_THERE_ALREADY | _GONE)
-        self._meanwhile.send(places)
-        return self._leading_into_pods()
+        return Preparation(
+            places=self._other.submit(self._meanwhile.send, places),
+            pods=self._other.submit(self._leading_into_pods),
+        )
 
     def attach(self, interfaces: Mapping[str, int], names: tuple[str, str], programs: Mapping[str, int]) -> None:
         """Put the programs on interfaces; where there are some, they are replaced with no packet between.

@@ -132,8 +132,10 @@ class EbpfDataplane:
             self._tables.flip(tracing=self._traces.are_on)
             self._known = known
         if preparing:
-            self._pods = preparing.result()
+            preparing.places.result()
         members = self._attach(program, own)
+        if preparing:
+            self._pods = preparing.pods.result()
         self._hand_over(self._pods & frozenset(self._attached.values()))
         account = self._tables.account
         return Applied(account.operations + members, account.bytes)

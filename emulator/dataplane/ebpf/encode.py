@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -41,6 +42,7 @@ _DECISIONS = {  # of rule 0 of a place whose numbers begin with 0
     for number, (action, word) in enumerate(zip(ACTIONS, (_ALLOW, _DENY, _PASS, _LOG), strict=True))
 }
 _EACH = len(ACTIONS)
+_INDEX = attrgetter("index")
 _TRUE, _DESTINATION, _LEAVES = WHEN_TRUE << _FLAGS, OF_DESTINATION << _FLAGS, LEAVES << _FLAGS
 
 NOTHING = [_END]
@@ -87,7 +89,7 @@ class Draft:
         """Nothing is written."""
         self.words: list[int] = []  # the last instruction first; places count from there too
         self.nets: list[tuple[str, ...]] = []  # the lists of nets that rules name
-        self._numbers = numbers
+        self._set, self._policy, self._reference = numbers
         # Where the tests of a match stand that names no nets, by its identity: many rules share one.
         self._written: dict[int, dict[int, tuple[Match, int, int]]] = {0: {}, _LEAVES: {}}
 
@@ -100,7 +102,7 @@ class Draft:
             EnvironmentLacksError: a rule is too long.
         """
         self.words.append(_END if of_walk else _GO_ON)
-        first = self._numbers.reference(place, max([rule.index for rule in rules], default=-1))
+        first = self._reference(place, max(map(_INDEX, rules), default=-1))
         self._items(in_blocks(rules), first, leaves=_LEAVES if of_walk else 0)
 
     def walk(self, walk: Walk) -> None:
@@ -109,7 +111,7 @@ class Draft:
         Raises:
             EnvironmentLacksError: a tier is too long.
         """
-        words, number, direction = self.words, self._numbers.policy, walk.direction
+        words, number, direction = self.words, self._policy, walk.direction
         words.append(_DENY | NO_PROFILE << _ARGUMENT if walk.end == "deny" else _GO_ON)
         for profile in reversed(walk.profiles):  # a pass moves on to the next profile (POL-14)
             words.append(_POLICY | 1 << _SKIP | number(in_direction(profile, direction)) << _ARGUMENT)
@@ -117,7 +119,7 @@ class Draft:
             denies = tier.default_action == "deny" and bool(tier.policies)
             if denies:
                 # FL-6: the end of a tier names the last policy of the tier as its trigger.
-                first = self._numbers.reference((tier.tier, tier.policies[-1], direction), -1)
+                first = self._reference((tier.tier, tier.policies[-1], direction), -1)
                 words.append(_DENY | reference(first, -1, "deny") << _ARGUMENT)
             if len(tier.policies) + denies > FARTHEST:
                 raise _too_long()
@@ -165,7 +167,16 @@ class Draft:
 
     def _test(self, match: Match, flags: int, behind: int) -> None:
         """Write what a match asks, the cheap questions first (RULE-1); what fails goes to the place `behind`."""
-        self._test_addresses(match, flags, behind)
+        if match.not_destination_sets:
+            self._all_sets(match.not_destination_sets, flags | _DESTINATION | _TRUE, behind)
+        if match.destination_sets:
+            self._all_sets(match.destination_sets, flags | _DESTINATION, behind)
+        if match.not_source_sets:
+            self._all_sets(match.not_source_sets, flags | _TRUE, behind)
+        if match.source_sets:
+            self._all_sets(match.source_sets, flags, behind)
+        if match.source_nets or match.not_source_nets or match.destination_nets or match.not_destination_nets:
+            self._test_nets(match, flags, behind)
         asked = self._test_ports(match, flags, behind)
         if match.not_icmp is not None:
             self._write(_icmp(*match.not_icmp) | _TRUE | flags, behind)
@@ -178,15 +189,7 @@ class Draft:
         if match.family is not None:
             self._write(_FAMILY | match.family << _ARGUMENT | flags, behind)
 
-    def _test_addresses(self, match: Match, flags: int, behind: int) -> None:
-        if match.not_destination_sets:
-            self._all_sets(match.not_destination_sets, flags | _DESTINATION | _TRUE, behind)
-        if match.destination_sets:
-            self._all_sets(match.destination_sets, flags | _DESTINATION, behind)
-        if match.not_source_sets:
-            self._all_sets(match.not_source_sets, flags | _TRUE, behind)
-        if match.source_sets:
-            self._all_sets(match.source_sets, flags, behind)
+    def _test_nets(self, match: Match, flags: int, behind: int) -> None:
         if match.not_destination_nets:
             self._one_net(match.not_destination_nets, flags | _DESTINATION | _TRUE, behind)
         if match.destination_nets:
@@ -220,17 +223,14 @@ class Draft:
         self.words.append(test | (len(self.words) - behind) << _SKIP)
 
     def _all_sets(self, bases: Sequence[str], flags: int, behind: int) -> None:
-        words, number = self.words, self._numbers.set
-        if len(bases) == 1:  # nearly always, and a loop takes as long as the word
-            words.append(_ADDRESS | flags | (len(words) - behind) << _SKIP | number(bases[0]) << _ARGUMENT)
-            return
-        for base in reversed(bases):
-            words.append(_ADDRESS | flags | (len(words) - behind) << _SKIP | number(base) << _ARGUMENT)
+        words = self.words
+        for base in bases:
+            words.append(_ADDRESS | flags | (len(words) - behind) << _SKIP | self._set(base) << _ARGUMENT)
 
     def _one_net(self, nets: tuple[str, ...], flags: int, behind: int) -> None:
         """A list with nothing for a family takes the rule out of that family, negated or not (RULE-4)."""
         self.nets.append(nets)
-        self._write(_ADDRESS | flags | self._numbers.set(nets) << _ARGUMENT, behind)
+        self._write(_ADDRESS | flags | self._set(nets) << _ARGUMENT, behind)
         families = {net(text).family for text in nets} if flags & _TRUE else set()
         if len(families) == 1:
             self._write(_FAMILY | flags & _LEAVES | families.pop() << _ARGUMENT, behind)
@@ -239,7 +239,7 @@ class Draft:
         """Tests that hold go to the end of the group; the last one decides."""
         group = len(self.words) - 1
         for base in reversed(sets):
-            self._write(_ADDRESS_AND_PORT | flags | self._numbers.set(base) << _ARGUMENT, behind)
+            self._write(_ADDRESS_AND_PORT | flags | self._set(base) << _ARGUMENT, behind)
             flags, behind = flags & ~_LEAVES | _TRUE, group
         self._one_range(ranges, flags, behind, group)
 
@@ -253,7 +253,7 @@ class Draft:
 
     def _no_port(self, ranges: Sequence[PortRange], sets: Sequence[str], flags: int, behind: int) -> None:
         for base in reversed(sets):
-            self._write(_ADDRESS_AND_PORT | _TRUE | flags | self._numbers.set(base) << _ARGUMENT, behind)
+            self._write(_ADDRESS_AND_PORT | _TRUE | flags | self._set(base) << _ARGUMENT, behind)
         for ports in reversed(ranges):
             self._write(_PORTS | _TRUE | flags | (ports.low << 16 | ports.high) << _ARGUMENT, behind)
 

@@ -183,6 +183,7 @@ class KeptArray:
 
     def __init__(self, table: Table, account: Account) -> None:
         self._table = table
+        self.name = table.name
         self._account = account
         self._wanted = bytearray()  # as far as it was ever written
         self._at = 0
