@@ -224,7 +224,7 @@ class Draft:
 
     def _all_sets(self, bases: Sequence[str], flags: int, behind: int) -> None:
         words = self.words
-        for base in bases:
+        for base in reversed(bases):
             words.append(_ADDRESS | flags | (len(words) - behind) << _SKIP | self._set(base) << _ARGUMENT)
 
     def _one_net(self, nets: tuple[str, ...], flags: int, behind: int) -> None:
