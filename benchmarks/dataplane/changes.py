@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -16,6 +16,7 @@ from benchmarks.dataplane.shapes import (
     CLIENTS,
     NET_SET_SIZE,
     NODES,
+    Manifest,
     Policies,
     changed,
     nets,
@@ -32,25 +33,21 @@ LOAD, APPLY, RULE, MEMBER = "load", "first apply", "one rule", "one member"
 SIZES = (10, 100, 1_000, 10_000)
 ROUNDS = 5
 MINUTES = 4.0  # after which no size is begun
-TURNS = 5  # changes there and back in a round
+TURNS = 3  # of the ring in a round
 MORE, SHORT = 4, 2.0  # first applies in a round, if all before took no more seconds: short ones vary most
-_PORT = 7_000
+_PORTS = (7_000, 7_001, 7_002)
 _BY_TRANSACTION = ("nftables", "iptables")  # dataplanes whose change of a rule is one of nf_tables
 
 
-class Step(msgspec.Struct, frozen=True):
-    """A node's program before and after a change."""
-
-    first: NodeProgram
-    then: NodeProgram
-
-
 class Steps(msgspec.Struct, frozen=True):
-    """The changes of a cluster."""
+    """The changes of a cluster: of each, a node's programs in a ring, from each to the next one change.
+
+    More than two, for a dataplane may keep the program before the last one.
+    """
 
     state: State
-    rule: Step
-    member: Step
+    rule: Sequence[NodeProgram]
+    member: Sequence[NodeProgram]
 
 
 def policies() -> list[Policies]:
@@ -81,17 +78,25 @@ def measure(plan: Plan, record: Record, say: Callable[[str], None], save: Callab
 def _steps(size: Policies) -> Steps:
     """The node's program before and after each change; what does not change is shared, as in a cluster."""
     state = state_of(size)
-    more = nets(0, size.members - 1)
-    at = (len(more) - 1) // NET_SET_SIZE
-    last = list(network_sets("clients", CLIENTS, more))[at]
-    rule = one_of_many(size.rules // 2, _PORT)
-    return Steps(state, _step(state, changed(state, rule)), _step(state, changed(state, last)))
+    rules = [one_of_many(size.rules // 2, port) for port in (*_PORTS, 0)]
+    return Steps(state, _ring(state, rules), _ring(state, list(_memberships(size.members - 2))))
 
 
-def _step(before: State, after: State) -> Step:
+def _memberships(count: int) -> Iterator[Manifest]:
+    """What makes one member come, and another, and the first one go, and the other, into the set of so many nets."""
+    *there, one, other = nets(0, count + 2)
+    for members in ([*there, one], [*there, one, other], [*there, other], there):
+        yield list(network_sets("clients", CLIENTS, members))[count // NET_SET_SIZE]
+
+
+def _ring(state: State, changes: Sequence[Manifest]) -> Sequence[NodeProgram]:
+    """The programs after each of the changes, the last of which leads back to the first program."""
     compiler, node = Compiler(), NODES[0]
-    first = compiler.compile(before)[node]
-    return Step(first, compiler.compile(after)[node])
+    programs = [compiler.compile(state)[node]]
+    for change in changes[:-1]:
+        state = changed(state, change)
+        programs.append(compiler.compile(state)[node])
+    return programs
 
 
 def _measure_one(dataplane: str, size: Policies, steps: Steps, record: Record) -> None:
@@ -103,18 +108,18 @@ def _measure_one(dataplane: str, size: Policies, steps: Steps, record: Record) -
         machine.close()
         machine = _first_apply(dataplane, size, steps, record)
     try:
-        for what, step in ((RULE, steps.rule), (MEMBER, steps.member)):
-            machine.apply(step.first)  # nothing is sent: from here on the parts that do not change are the same objects
+        for what, ring in ((RULE, steps.rule), (MEMBER, steps.member)):
+            machine.apply(ring[0])  # nothing is sent: from here on the parts that do not change are the same objects
             series = _series(record, dataplane, size, what)
-            for program in (step.then, step.first) * TURNS:
+            for program in [*ring[1:], ring[0]] * TURNS:
                 seconds, within = timed_with_kernel(machine, program)
                 series.seconds.append(seconds)
                 if what == RULE and dataplane in _BY_TRANSACTION:
                     series.floors.setdefault(KERNEL, []).append(within)
         if dataplane == "iptables-legacy":
-            alone = [machine.worker.call(replaced) for _ in range(2 * TURNS)]
+            alone = [machine.worker.call(replaced) for _ in range(len(steps.rule) * TURNS)]
             _series(record, dataplane, size, RULE).floors.setdefault(KERNEL, []).extend(alone)
-        if by_itself := change_by_itself(dataplane, machine, steps.rule.then, steps.rule.first, TURNS):
+        if by_itself := change_by_itself(dataplane, machine, steps.rule, TURNS):
             _series(record, dataplane, size, RULE).floors.setdefault(RESTORED, []).extend(by_itself)
     finally:
         machine.close()
@@ -127,7 +132,7 @@ def _first_apply(dataplane: str, size: Policies, steps: Steps, record: Record) -
         start = time.perf_counter()
         machine.load(dataplane)
         _series(record, dataplane, size, LOAD).seconds.append(time.perf_counter() - start)
-        seconds, replays = watched_apply(dataplane, machine, steps.rule.first)
+        seconds, replays = watched_apply(dataplane, machine, steps.rule[0])
         floors = {}
         for name, replay in replays.items():
             other = Machine(NODES[0], steps.state)

@@ -144,8 +144,8 @@ def _contents(written: Iterable[_Call]) -> Mapping[str, bytes]:
     return {table: bytes(content) for table, content in found.items()}
 
 
-def change_by_itself(name: str, machine: Machine, there: NodeProgram, back: NodeProgram, turns: int) -> list[float]:
-    """The seconds that iptables-restore takes for the lines of a change of rules, there and back, so many times.
+def change_by_itself(name: str, machine: Machine, ring: Sequence[NodeProgram], turns: int) -> list[float]:
+    """The seconds that iptables-restore takes for the lines of changes of rules, round a ring so many times.
 
     None for dataplanes that are fed by no such program.
     """
@@ -154,7 +154,7 @@ def change_by_itself(name: str, machine: Machine, there: NodeProgram, back: Node
     dataplane = machine.dataplane
     assert isinstance(dataplane, IptablesDataplane)
     texts = []
-    for program in (there, back):
+    for program in (*ring[1:], ring[0]):
         plans = machine.worker.call(dataplane.plan, program).plans
         texts.append({family: "\n".join([*made.rules, ""]) for family, made in plans.items()})
         machine.apply(program)

@@ -20,6 +20,7 @@ class _Descent(NamedTuple):
     touched: Set[str]
 
 
+_GENERATIONS = 4  # that are looked back
 _KNOWN: dict[int, _Descent] = {}  # by the identity of the child; equality would look at everything
 
 
@@ -32,9 +33,23 @@ def descends(child: V, parent: V, touched: Set[str]) -> V:
 
 
 def touched_between(one: V, other: V) -> Set[str] | None:
-    """Keys or members outside of which the two, in either order, are the same; None: nobody has told."""
-    for child, parent in ((other, one), (one, other)):
+    """Keys or members outside of which the two, in either order, are the same; None: nobody has told.
+
+    One may be a late descendant of the other, if all between are alive.
+    """
+    found = _touched_since(other, one)
+    return _touched_since(one, other) if found is None else found
+
+
+def _touched_since(child: object, ancestor: object) -> Set[str] | None:
+    touched: Set[str] = frozenset()
+    for _ in range(_GENERATIONS):
         known = _KNOWN.get(id(child))
-        if known is not None and known.child() is child and known.parent() is parent:
-            return known.touched
+        parent = None if known is None or known.child() is not child else known.parent()
+        if known is None or parent is None:
+            return None
+        touched = touched | known.touched
+        if parent is ancestor:
+            return touched
+        child = parent
     return None

@@ -27,6 +27,17 @@ def test_it_is_told_in_both_directions() -> None:
     assert touched_between(parent.set("a", 3), parent) is None
 
 
+def test_it_is_told_over_several_generations() -> None:
+    """As long as those between are alive; what was touched adds up."""
+    first = Map({"a": 1, "b": 2, "c": 3})
+    second = descends(first.set("a", 4), first, {"a"})
+    third = descends(second.set("b", 5), second, {"b"})
+    assert touched_between(first, third) == touched_between(third, first) == {"a", "b"}
+    del second
+    gc.collect()
+    assert touched_between(first, third) is None
+
+
 def test_nobody_is_kept_alive() -> None:
     """Neither the parent, nor the child, nor what was told outlives its owner's interest."""
     parent, touched = Map({"a": 1}), {"b"}

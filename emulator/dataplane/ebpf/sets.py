@@ -8,6 +8,7 @@ from itertools import islice
 from emulator.dataplane.ebpf import layout
 from emulator.dataplane.ebpf.generations import Generation, Numbers
 from emulator.dataplane.ebpf.kept import Changes, KeptNumbers, KeptTable
+from emulator.dataplane.references import NOTHING, member_changes
 from reference.program.nets import widest
 from reference.program.types import IPSet, NodeProgram
 
@@ -51,11 +52,8 @@ class Sets:
                 self._introduce(wanted)
                 other.sets[id_] = wanted
                 continue
-            had: frozenset[str] = before.members if before else frozenset()
-            added = wanted.members - had
-            only_grew = len(had) + len(added) == len(wanted.members)
-            gone: frozenset[str] = frozenset() if only_grew else had - wanted.members
-            self._change(wanted, added, gone, other.sets.get(id_), at)
+            gone, come = member_changes(before.members if before else NOTHING, wanted.members)
+            self._change(wanted, come, gone, other.sets.get(id_), at)
 
     def _introduce(self, ipset: IPSet) -> None:
         """A set that no generation has: both get it at once, for nothing that decides asks for it yet."""
