@@ -92,19 +92,19 @@ class Block(msgspec.Struct, frozen=True):
 Item = ProgramRule | Block
 
 
+def is_long(rules: Sequence[ProgramRule]) -> bool:
+    """Whether a list is put in blocks."""
+    return len(rules) > LONG
+
+
 def has_blocks(policy: PolicyProgram) -> bool:
     """Whether a list of a policy is put in blocks."""
-    return len(policy.ingress) > LONG or len(policy.egress) > LONG
-
-
-def with_blocks(policies: Iterable[PolicyProgram]) -> list[PolicyProgram]:
-    """Those of many policies a list of which is put in blocks: few."""
-    return [policy for policy in policies if len(policy.ingress) > LONG or len(policy.egress) > LONG]
+    return is_long(policy.ingress) or is_long(policy.egress)
 
 
 def in_blocks(rules: tuple[ProgramRule, ...]) -> tuple[Item, ...]:
     """The rules; those of a long list in blocks, and blocks of blocks, wherever something tells them apart."""
-    return _blocks_of(rules) if len(rules) > LONG else rules
+    return _blocks_of(rules) if is_long(rules) else rules
 
 
 @lru_cache(maxsize=1024)

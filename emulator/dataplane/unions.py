@@ -14,7 +14,7 @@ from itertools import product
 import msgspec
 from immutables import Map
 
-from emulator.dataplane.blocks import UNION_PREFIX, Union, has_blocks, in_blocks, unions_of, with_blocks
+from emulator.dataplane.blocks import UNION_PREFIX, Union, has_blocks, in_blocks, unions_of
 from emulator.dataplane.references import differing
 from reference.endpoints import Family
 from reference.program.descent import descends
@@ -65,7 +65,7 @@ class Unions:
     def _take_policies(self, old: NodeProgram | None, new: NodeProgram) -> set[Union]:
         """Count anew how many policies ask for which unions; those that changed policies ask for, or asked for."""
         touched: set[Union] = set()
-        for _, before, after in differing(old.policies, new.policies) if old else _as_new(new):
+        for _, before, after in differing(old.policies, new.policies) if old else _long_ones(new):
             gone, come = _unions(before), _unions(after)
             if gone is come:
                 continue
@@ -89,9 +89,9 @@ class Unions:
             self._sets = self._sets.delete(name)
 
 
-def _as_new(program: NodeProgram) -> Iterator[tuple[str, None, PolicyProgram]]:
-    """The policies that may ask for unions, as what differs from no program."""
-    return ((policy.id, None, policy) for policy in with_blocks(program.policies.values()))
+def _long_ones(program: NodeProgram) -> Iterator[tuple[str, None, PolicyProgram]]:
+    """The policies that may ask for unions, as what differs from no program: of many they are few."""
+    return ((id_, None, policy) for id_, policy in program.policies.items() if has_blocks(policy))
 
 
 def _unions(policy: PolicyProgram | None) -> frozenset[Union]:

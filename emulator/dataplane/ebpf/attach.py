@@ -6,7 +6,6 @@ import errno
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
 
 from emulator.dataplane.ebpf.libbpf import program_id
 from emulator.netlink import Batch, RouteSocket
@@ -29,13 +28,6 @@ _THERE_ALREADY = frozenset({errno.EEXIST})
 _GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
 
 
-class Preparation(NamedTuple):
-    """What is on its way in another thread."""
-
-    places: Future[None]
-    pods: Future[frozenset[int]]  # the interfaces that lead straight into one
-
-
 class Attachments:
     """The interfaces of one network namespace that carry the programs."""
 
@@ -45,7 +37,7 @@ class Attachments:
         self._meanwhile = RouteSocket()  # of the other thread
         self._other = ThreadPoolExecutor(1, "prepare interfaces")
 
-    def prepare(self, interfaces: Iterable[int]) -> Preparation:
+    def prepare(self, interfaces: Iterable[int]) -> Future[frozenset[int]]:
         """In another thread: give interfaces their place for programs, then look which of all lead into pods.
 
         The kernel takes longer for the place than for the programs, so it is made while their code is made out.
@@ -53,10 +45,8 @@ class Attachments:
         places = Batch()
         for index in interfaces:
             places.clsact_add(index, tolerated=_THERE_ALREADY | _GONE)
-        return Preparation(
-            places=self._other.submit(self._meanwhile.send, places),
-            pods=self._other.submit(self._leading_into_pods),
-        )
+        self._other.submit(self._meanwhile.send, places)  # what is refused is refused again by `attach`, and told
+        return self._other.submit(self._leading_into_pods)
 
     def attach(self, interfaces: Mapping[str, int], names: tuple[str, str], programs: Mapping[str, int]) -> None:
         """Put the programs on interfaces; where there are some, they are replaced with no packet between.

@@ -15,7 +15,7 @@ from emulator.dataplane.ebpf.libbpf import Table
 from emulator.dataplane.ebpf.pool import Pool
 from emulator.dataplane.ebpf.sets import Sets
 from emulator.dataplane.references import differing
-from reference.program.types import NodeProgram, PolicyProgram, ProgramRule, Walk
+from reference.program.types import FlowDirection, NodeProgram, PolicyProgram, ProgramRule, Walk
 
 _SIZE = layout.INSTRUCTION.size
 
@@ -70,17 +70,17 @@ class Blocks:
         draft, number, mine, theirs = self._draft, self._policies.of, idle.policies, other.policies
         before: Mapping[str, PolicyProgram] = idle.program.policies if idle.program else Map()
         for id_, old, policy in differing(before, program.policies):
-            for direction in layout.DIRECTIONS:  # which its lists are named for
-                rules: tuple[ProgramRule, ...] = getattr(policy, direction, ())
+            for direction in layout.DIRECTIONS:
+                rules = _rules_of(policy, direction)
                 if policy is not None and rules:
                     name, tier = in_direction(id_, direction), policy.tier
-                    block = _same(rules, tier, mine.get(name), theirs.get(name)) if mine or theirs else None
+                    block = _same(rules, tier, mine.get(name), theirs.get(name))
                     if block is None:
                         draft.rules(rules, (tier, id_, direction))
                         block = self._made(rules, tier)
                     self._use(mine, name, block, at)
                     moved[number(name)] = block
-                elif getattr(old, direction, ()):
+                elif _rules_of(old, direction):
                     name = in_direction(id_, direction)
                     self._release(mine.pop(name), at)
                     moved[number(name)] = None
@@ -193,6 +193,13 @@ class Blocks:
     def policy_name(self, number: int) -> str:
         """The policy and direction that have a number."""
         return str(self._policies.name(number))
+
+
+def _rules_of(policy: PolicyProgram | None, direction: FlowDirection) -> tuple[ProgramRule, ...]:
+    """Its rules in one direction; none where there is no policy."""
+    if policy is None:
+        return ()
+    return policy.ingress if direction == "ingress" else policy.egress
 
 
 def _same(part: Part, tier: str, idle: Block | None, other: Block | None) -> Block | None:

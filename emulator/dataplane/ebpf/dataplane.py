@@ -129,13 +129,11 @@ class EbpfDataplane:
             self._bring(program)
             if any(not name.startswith(WORKLOAD_PREFIX) for name in own):
                 self._host_programs()  # before they are needed
+            if preparing:  # before they count as known: an apply that fails looks again
+                self._pods = preparing.result()
             self._tables.flip(tracing=self._traces.are_on)
             self._known = known
-        if preparing:
-            preparing.places.result()
         members = self._attach(program, own)
-        if preparing:
-            self._pods = preparing.pods.result()
         self._hand_over(self._pods & frozenset(self._attached.values()))
         account = self._tables.account
         return Applied(account.operations + members, account.bytes)

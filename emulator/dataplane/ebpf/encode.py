@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -42,7 +41,6 @@ _DECISIONS = {  # of rule 0 of a place whose numbers begin with 0
     for number, (action, word) in enumerate(zip(ACTIONS, (_ALLOW, _DENY, _PASS, _LOG), strict=True))
 }
 _EACH = len(ACTIONS)
-_INDEX = attrgetter("index")
 _TRUE, _DESTINATION, _LEAVES = WHEN_TRUE << _FLAGS, OF_DESTINATION << _FLAGS, LEAVES << _FLAGS
 
 NOTHING = [_END]
@@ -102,7 +100,7 @@ class Draft:
             EnvironmentLacksError: a rule is too long.
         """
         self.words.append(_END if of_walk else _GO_ON)
-        first = self._reference(place, max(map(_INDEX, rules), default=-1))
+        first = self._reference(place, max([rule.index for rule in rules], default=-1))
         self._items(in_blocks(rules), first, leaves=_LEAVES if of_walk else 0)
 
     def walk(self, walk: Walk) -> None:
