@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from benchmarks.dataplane.bed import Machine
 from emulator.dataplane.ebpf.attach import WORKLOAD, Attachments
-from emulator.dataplane.ebpf.build import compiled
+from emulator.dataplane.ebpf.build import programs as compiled
 from emulator.dataplane.ebpf.kept import KeptArray, KeptNumbers
 from emulator.dataplane.ebpf.libbpf import Object, Table
 from emulator.dataplane.iptables.dataplane import IptablesDataplane

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import msgspec
@@ -17,34 +18,31 @@ from nftables_lab import policy, program, rule
 
 from emulator.dataplane.ebpf import dataplane as ebpf
 from emulator.dataplane.ebpf import hosts, layout
-from emulator.dataplane.ebpf.encode import Draft, Numbering, packed, words
+from emulator.dataplane.ebpf.encode import Numbering, rules, walk, words
 from emulator.dataplane.ebpf.pool import Pool
 from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
 from reference.program.types import Failsafe, Failsafes, HostEndpointProgram, Match, TierStep, Walk
 
 SETS = {"n1": 1, "n2": 2, "pweb": 3}
-NUMBERS = Numbering(set=lambda name: SETS.get(name, 9), policy=lambda key: 7, reference=lambda place, last: 12)
+NUMBERS = Numbering(
+    sets=defaultdict(lambda: 9, SETS), policy=lambda id_: 3, references=lambda places, lasts: [12 for _ in places]
+)
 TCP = {"protocol": 6}
 
 
-def written(write):
-    """The instructions that are written, in their order."""
-    draft = Draft(NUMBERS)
-    write(draft)
-    return draft.words[::-1]
-
-
 def code_of(policy, **more):
-    """Those of a policy."""
-    return written(lambda draft: draft.rules(policy.ingress, (policy.tier, policy.id, "ingress"), **more))
+    """The instructions of a policy."""
+    code = rules([policy.ingress], [(policy.tier, policy.id, "ingress")], NUMBERS, **more)
+    assert code.lengths == [len(code.instructions) // layout.INSTRUCTION.size]
+    return code.instructions
 
 
 def listed(code):
     """Each instruction in a word or three: what, where it goes, of what."""
     said = []
-    for one in code:
-        what, when_true, of_destination, skip, argument = words(packed([one]))
+    for at in range(0, len(code), layout.INSTRUCTION.size):
+        what, when_true, of_destination, skip, argument = words(code[at : at + layout.INSTRUCTION.size])
         side = " of destination" if of_destination else ""
         way = f" {'+' if when_true else '-'}{skip}" if skip else ""
         said.append(f"{what}{side} {argument:x}{way}")
@@ -100,8 +98,7 @@ def test_a_walk_goes_on_behind_the_tier_that_passes():
         TierStep(tier="a", default_action="deny", policies=("gnp:1", "gnp:2")),
         TierStep(tier="b", default_action="pass", policies=("gnp:3",)),
     )
-    walk = Walk(id="w", direction="ingress", tiers=tiers, profiles=("pro:x",))
-    code = written(lambda draft: draft.walk(walk))
+    code = walk(Walk(id="w", direction="egress", tiers=tiers, profiles=("pro:x",)), NUMBERS)
     assert listed(code) == ["policy 7 -3", "policy 7 -2", "deny d", "policy 7 -1", "policy 7 -1", "deny 5"]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from emulator.dataplane.ebpf.attach import WORKLOAD
 from emulator.dataplane.ebpf.bench import lacking
-from emulator.dataplane.ebpf.build import compiled
+from emulator.dataplane.ebpf.build import programs as compiled
 from emulator.dataplane.ebpf.libbpf import Object
 from emulator.dataplane.ebpf.library import BpfError
 

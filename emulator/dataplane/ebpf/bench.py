@@ -13,8 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 from emulator.dataplane.contract import Applied
-from emulator.dataplane.ebpf import layout
-from emulator.dataplane.ebpf.build import compiled
+from emulator.dataplane.ebpf import build, layout
 from emulator.dataplane.ebpf.frames import frame
 from emulator.dataplane.ebpf.generations import References
 from emulator.dataplane.ebpf.layout import Event
@@ -43,7 +42,7 @@ def lacking() -> str:
     if os.geteuid() != 0:
         return "only root may load eBPF programs (CAP_BPF, CAP_NET_ADMIN)"
     try:
-        compiled()
+        build.programs()
     except EnvironmentLacksError as error:
         return str(error)
     return ""
@@ -70,7 +69,7 @@ class Bench:
             EnvironmentLacksError: the programs are not compiled, or may not be loaded.
         """
         self.references = References()
-        self.object = Object(compiled(), sizes or _SIZES)
+        self.object = Object(build.programs(), sizes or _SIZES)
         self.tables = Tables(self.object, self.references)
         self._unions = Unions()
         self.interfaces: dict[str, int] = {}

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from operator import attrgetter
+from typing import NamedTuple
 
 from immutables import Map
 
-from emulator.dataplane.ebpf import layout
-from emulator.dataplane.ebpf.encode import NOTHING, Draft, Numbering, decisions, in_direction, packed
-from emulator.dataplane.ebpf.generations import Block, FullError, Generation, Numbers, Part, References
+from emulator.dataplane.ebpf import encode, layout
+from emulator.dataplane.ebpf.encode import Numbering, Place, decisions, policy_number
+from emulator.dataplane.ebpf.generations import NOWHERE, Block, FullError, Generation, Numbers, Part, References
 from emulator.dataplane.ebpf.hosts import SAFE_PREFIX, safe_ports
 from emulator.dataplane.ebpf.kept import KeptArray, KeptNumbers
 from emulator.dataplane.ebpf.libbpf import Table
 from emulator.dataplane.ebpf.pool import Pool
 from emulator.dataplane.ebpf.sets import Sets
 from emulator.dataplane.references import differing
-from reference.program.types import FlowDirection, NodeProgram, PolicyProgram, ProgramRule, Walk
+from reference.program.types import NodeProgram, PolicyProgram, ProgramRule, Walk
 
 _SIZE = layout.INSTRUCTION.size
+
+
+class _New(NamedTuple):
+    """Blocks whose code is made out and waits for its place: all is put there at once, when the maps are loaded."""
+
+    blocks: list[Block]
+    lengths: list[int]  # of each, in instructions
+    code: list[bytes]  # of all, in pieces
+
+    def take(self, blocks: Iterable[Block], lengths: Iterable[int], code: bytes) -> None:
+        """Some more of them."""
+        self.blocks.extend(blocks)
+        self.lengths.extend(lengths)
+        self.code.append(code)
 
 
 class Blocks:
@@ -31,20 +48,13 @@ class Blocks:
         references: References,
     ) -> None:  # fmt: skip
         self._code = code
-        self._starts = starts  # by policy number and generation: where its code begins
+        self._starts = starts  # by a policy's number in a direction, and generation: where its code begins
         self._counts = counts
         self._sets = sets
-        self._policies = Numbers(0, sizes["policies"] // 2)
-        self._numbering = Numbering(set=sets.base, policy=self._policies.of, reference=references.of)
+        self._policies = Numbers(sizes["policies"] // 4)
+        self._numbering = Numbering(sets=sets.numbers, policy=self._policies.of, references=references.of_all)
         self._pool = Pool(sizes["code"])
-        self._pool.take(len(NOTHING))  # an empty array says just that
-        self._begin()
-
-    def _begin(self) -> None:
-        """Nothing is written that waits for its place."""
-        self._draft = Draft(self._numbering)
-        self._new: list[Block] = []
-        self._begun = 0  # what is written from there on is of no block yet
+        self._pool.take(1)  # NOTHING, which is what an empty array says
 
     def bring(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
         """Make the code of the idle generation be a program's.
@@ -53,75 +63,85 @@ class Blocks:
             FullError: there is no room.
             EnvironmentLacksError: something cannot be expressed.
         """
-        moved = self._bring_policies(idle, other, program, at)
-        self._bring_walks(idle, other, program, at)
+        new = _New([], [], [])
+        moved = self._bring_policies(idle, other, program, at, new)
+        self._bring_walks(idle, other, program, at, new)
         if program.host_endpoints or idle.safes:
-            self._bring_safes(idle, other, program, at)
-        if self._new:
-            self._place(self._new, self._draft.words)
-        self._starts.put_all({number * 2 + at: block.start if block else 0 for number, block in moved.items()})
-        self._begin()
+            self._bring_safes(idle, other, program, at, new)
+        self._policies.check()
+        code = self._placed(new.blocks, new.lengths, b"".join(new.code)) if new.blocks else ()
+        starts = {number * 2 + at: block.start if block else 0 for number, block in moved.items()}
+        for start, piece in code:  # from here on in memory that is there once the maps are loaded
+            self._write(start, piece)
+        self._starts.put_all(starts)
 
     def _bring_policies(
-        self, idle: Generation, other: Generation, program: NodeProgram, at: int
+        self, idle: Generation, other: Generation, program: NodeProgram, at: int, new: _New
     ) -> dict[int, Block | None]:
-        """What now is the code of which policy, by its number; None where it has no rules."""
+        """What now is the code of which policy and direction, by its number; None where it has no rules."""
         moved: dict[int, Block | None] = {}
-        draft, number, mine, theirs = self._draft, self._policies.of, idle.policies, other.policies
+        fresh: list[tuple[Block, tuple[ProgramRule, ...]]] = []
+        number = self._policies.of
+        ways = [*zip(count(), layout.DIRECTIONS, map(attrgetter, layout.DIRECTIONS), idle.policies, other.policies)]
         before: Mapping[str, PolicyProgram] = idle.program.policies if idle.program else Map()
-        for id_, old, policy in differing(before, program.policies):
-            for direction in layout.DIRECTIONS:
-                rules = _rules_of(policy, direction)
+        for id_, _, policy in differing(before, program.policies):
+            for way, direction, rules_of, mine, theirs in ways:
+                rules = rules_of(policy) if policy is not None else ()
+                held = mine.get(id_)
                 if policy is not None and rules:
-                    name, tier = in_direction(id_, direction), policy.tier
-                    block = _same(rules, tier, mine.get(name), theirs.get(name))
+                    place = policy.tier, id_, direction
+                    block = _same(rules, place, held, theirs.get(id_))
                     if block is None:
-                        draft.rules(rules, (tier, id_, direction))
-                        block = self._made(rules, tier)
-                    self._use(mine, name, block, at)
-                    moved[number(name)] = block
-                elif _rules_of(old, direction):
-                    name = in_direction(id_, direction)
-                    self._release(mine.pop(name), at)
-                    moved[number(name)] = None
+                        block = Block(rules, place)
+                        fresh.append((block, rules))
+                    self._use(mine, id_, block, at)
+                    moved[policy_number(number(id_), way)] = block
+                elif held is not None:
+                    self._release(mine.pop(id_), at)
+                    moved[policy_number(number(id_), way)] = None
+        self._take_rules(fresh, new, of_walk=True)
         return moved
 
-    def _bring_walks(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
+    def _bring_walks(self, idle: Generation, other: Generation, program: NodeProgram, at: int, new: _New) -> None:
         before: Mapping[str, Walk] = idle.program.walks if idle.program else Map()
         for id_, _, walk in differing(before, program.walks):
             if walk is None:
                 self._release(idle.walks.pop(id_), at)
                 continue
-            block = _same(walk, "", idle.walks.get(id_), other.walks.get(id_))
+            block = _same(walk, NOWHERE, idle.walks.get(id_), other.walks.get(id_))
             if block is None:
-                self._draft.walk(walk)
-                block = self._made(walk)
+                block = Block(walk)
+                code = encode.walk(walk, self._numbering)
+                new.take([block], [len(code) // _SIZE], code)
             self._use(idle.walks, id_, block, at)
 
-    def _bring_safes(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
+    def _bring_safes(self, idle: Generation, other: Generation, program: NodeProgram, at: int, new: _New) -> None:
+        fresh: list[tuple[Block, tuple[ProgramRule, ...]]] = []
         wanted = {ports.id.removeprefix(SAFE_PREFIX): ports for ports in safe_ports(program)}
         for id_ in [id_ for id_ in idle.safes if id_ not in wanted]:
             self._release(idle.safes.pop(id_), at)
         for id_, ports in wanted.items():
-            block = _same(ports.ingress, "", idle.safes.get(id_), other.safes.get(id_))
+            place: Place = ports.tier, ports.id, "ingress"
+            block = _same(ports.ingress, place, idle.safes.get(id_), other.safes.get(id_))
             if block is None:
-                self._draft.rules(ports.ingress, (ports.tier, ports.id, "ingress"), of_walk=False)
-                block = self._made(ports.ingress)
+                block = Block(ports.ingress, place)
+                fresh.append((block, ports.ingress))
             self._use(idle.safes, id_, block, at)
+        self._take_rules(fresh, new, of_walk=False)
 
-    def _made(self, part: Part, tier: str = "") -> Block:
-        """A block of what was written last; it waits for its place: all new code is put there at once."""
-        draft = self._draft
-        end = len(draft.words)
-        block = Block(part, tier, (), end - self._begun)
-        self._begun = end
-        if draft.nets:
-            block.nets = tuple(draft.nets)
-            draft.nets.clear()
-            for nets in block.nets:
+    def _take_rules(self, fresh: list[tuple[Block, tuple[ProgramRule, ...]]], new: _New, *, of_walk: bool) -> None:
+        """Make out the code of blocks of rules."""
+        if not fresh:
+            return
+        blocks = [block for block, _ in fresh]
+        code = encode.rules(
+            [rules for _, rules in fresh], [block.place for block in blocks], self._numbering, of_walk=of_walk
+        )
+        for place, named in code.nets.items():
+            blocks[place].nets = named
+            for nets in named:
                 self._sets.take_literal(nets)
-        self._new.append(block)
-        return block
+        new.take(blocks, code.lengths, code.instructions)
 
     def _use(self, idle: dict[str, Block], name: str, block: Block, at: int) -> None:
         """Let what has this name be this block."""
@@ -133,27 +153,35 @@ class Blocks:
         if before is not None:
             self._release(before, at)
 
-    def _place(self, blocks: Sequence[Block], words: Sequence[int]) -> None:
-        """Write code, the last block and instruction of which come first: in one piece, or each block by itself."""
-        start = self._pool.take(len(words))
-        if start is None:
-            self._place_each(blocks, words)
-            return
-        end = start + len(words)
-        counts = slice(start * layout.COUNT.size, end * layout.COUNT.size)
-        for block in blocks:
-            end -= block.length
-            block.start = end
-        self._code.write(start * _SIZE, packed(words), operations=len(blocks))
-        self._counts.memory[counts] = bytes(counts.stop - counts.start)
+    def _placed(self, blocks: Sequence[Block], lengths: Sequence[int], code: bytes) -> list[tuple[int, bytes]]:
+        """(where, what) of code of so many instructions each: in one piece, or each block by itself.
 
-    def _place_each(self, blocks: Sequence[Block], words: Sequence[int]) -> None:
+        Raises:
+            FullError: there is no room.
+        """
+        start = self._pool.take(len(code) // _SIZE)
+        if start is None:
+            return self._placed_each(blocks, lengths, code)
+        place = start
+        for block, length in zip(blocks, lengths, strict=True):
+            block.start, block.length = place, length
+            place += length
+        return [(start, code)]
+
+    def _placed_each(self, blocks: Sequence[Block], lengths: Sequence[int], code: bytes) -> list[tuple[int, bytes]]:
         if len(blocks) == 1:
             raise FullError
-        at = 0
-        for block in blocks:
-            self._place([block], words[at : at + block.length])
-            at += block.length
+        pieces, at = [], 0
+        for block, length in zip(blocks, lengths, strict=True):
+            pieces += self._placed([block], [length], code[at : at + length * _SIZE])
+            at += length * _SIZE
+        return pieces
+
+    def _write(self, start: int, code: bytes) -> None:
+        used, end = self._code.size // _SIZE, start + len(code) // _SIZE
+        self._code.write(start * _SIZE, code)
+        counted = slice(start * layout.COUNT.size, min(used, end) * layout.COUNT.size)  # behind nothing ever was
+        self._counts.memory[counted] = bytes(max(0, counted.stop - counted.start))
 
     def _release(self, block: Block, at: int) -> None:
         """The idle generation uses it no more; when neither does, its place is free."""
@@ -192,19 +220,13 @@ class Blocks:
 
     def policy_name(self, number: int) -> str:
         """The policy and direction that have a number."""
-        return str(self._policies.name(number))
+        policy, way = divmod(number, len(layout.DIRECTIONS))
+        return f"{self._policies.name(policy)} {layout.DIRECTIONS[way]}"
 
 
-def _rules_of(policy: PolicyProgram | None, direction: FlowDirection) -> tuple[ProgramRule, ...]:
-    """Its rules in one direction; none where there is no policy."""
-    if policy is None:
-        return ()
-    return policy.ingress if direction == "ingress" else policy.egress
-
-
-def _same(part: Part, tier: str, idle: Block | None, other: Block | None) -> Block | None:
+def _same(part: Part, place: Place, idle: Block | None, other: Block | None) -> Block | None:
     """The first of the two that says this already."""
     for block in (idle, other):
-        if block is not None and block.tier == tier and block.part == part:
+        if block is not None and block.place == place and block.part == part:
             return block
     return None

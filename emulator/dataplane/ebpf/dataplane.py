@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Collection, Mapping
+from itertools import islice
 
 import msgspec
 
 from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, Plan, RuleRef
-from emulator.dataplane.ebpf import layout
+from emulator.dataplane.ebpf import build, layout
 from emulator.dataplane.ebpf.adoption import ADOPTED, Witness, estate, tell_kernel
 from emulator.dataplane.ebpf.attach import HOST, WORKLOAD, Attachments
-from emulator.dataplane.ebpf.build import compiled
 from emulator.dataplane.ebpf.events import DropRing, Interfaces, PacketTrace, Traces
 from emulator.dataplane.ebpf.generations import FullError, References
 from emulator.dataplane.ebpf.guard import Guard
@@ -33,6 +33,7 @@ LASTING = (*ADOPTED, "drops", "traces", "filters")  # maps that outlive their ob
 SMALLEST = {"code": 1 << 15, "policies": 1 << 13, "wide": 1 << 13, "members": 1 << 16, "endpoints": 1 << 12}
 LARGEST = 1 << 24
 _INSTRUCTIONS_PER_RULE = 4
+_SAMPLE = 256  # policies; to count the rules of very many takes its time
 _MOST_SAID = 5  # interfaces without programs, by name
 _DECIDING_PARTS = (
     "node", "sets", "policies", "walks", "endpoints", "nat_sources", "pools", "to_host", "host_endpoints", "failsafes",
@@ -58,6 +59,7 @@ class EbpfDataplane:
         self._attachments = Attachments()
         left = estate(self._attachments)
         self._object = _load(self._sizes, left.maps, WORKLOAD, later=False)
+        self._ahead: tuple[dict[str, int], Object] | None = None  # that is being loaded, with maps of these sizes
         self._hosts: Object | None = None  # the programs for the machine's own interfaces, and the same maps
         self._tables = Tables(self._object, self._references, left.epoch if left.maps else 1)
         left.close()
@@ -74,7 +76,8 @@ class EbpfDataplane:
         self._known: dict[str, int] = {}  # the interfaces that the deciding generation knows
         self._there: dict[str, int] = {}
         self._tunnels: frozenset[int] = frozenset()
-        self._pods: frozenset[int] = frozenset()  # interfaces that lead straight into a pod, and of them
+        self._looked_at: dict[str, int] = {}  # the interfaces that were last looked at; among all there were, so many
+        self._pods: frozenset[int] = frozenset()  # lead straight into a pod, and of them
         self._handed_over: frozenset[int] = frozenset()  # those that carry the programs
         self._host: frozenset[str] = frozenset()
         self._spoilt = False  # the idle generation is neither the old program nor a new one
@@ -112,6 +115,8 @@ class EbpfDataplane:
 
     def _apply(self, program: NodeProgram) -> Applied:
         refuse_unknown_parts(program)
+        if self._tables.programmed.program is None:
+            self._load_ahead(program)
         program = self._unions.extend(program)
         self._there = {name: index for index, name in socket.if_nameindex()}
         own = guarded(program, self._there)
@@ -122,18 +127,19 @@ class EbpfDataplane:
         if self._is_doubted:
             self._tables.repair(tracing=self._traces.are_on)
             self._is_doubted = False
-        preparing = self._attachments.prepare(_fresh(known, self._known).values()) if known != self._known else None
+        looks = known != self._looked_at
+        preparing = self._attachments.prepare(_fresh(known, self._looked_at).values()) if looks else None
         self._host = frozenset(map(str, self._attachments.addresses()))
         self._tables.know_host(self._host)
         if self._is_new(program, known):
             self._bring(program)
             if any(not name.startswith(WORKLOAD_PREFIX) for name in own):
                 self._host_programs()  # before they are needed
-            if preparing:  # before they count as known: an apply that fails looks again
-                self._pods = preparing.result()
             self._tables.flip(tracing=self._traces.are_on)
             self._known = known
         members = self._attach(program, own)
+        if preparing:
+            self._pods, self._looked_at = preparing.result(), known
         self._hand_over(self._pods & frozenset(self._attached.values()))
         account = self._tables.account
         return Applied(account.operations + members, account.bytes)
@@ -159,10 +165,22 @@ class EbpfDataplane:
         programmed = self._tables.programmed.program
         return programmed is None or known != self._known or not _same(programmed, program)
 
+    def _load_ahead(self, program: NodeProgram) -> None:
+        """Begin to load programs with larger maps where a first program is likely to need them.
+
+        Later ones grow when they must: to look takes its time.
+        """
+        sizes = _sizes_for(program, self._sizes, _SAMPLE)
+        if self._ahead is None and sizes != self._sizes:
+            self._ahead = sizes, self._loading(sizes)
+
+    def _loading(self, sizes: Mapping[str, int]) -> Object:
+        """Programs with new maps, connections and listeners aside; the kernel verifies them meanwhile."""
+        return _load(sizes, {name: self._object.maps[name].fd for name in LASTING}, WORKLOAD, later=True)
+
     def _bring(self, program: NodeProgram) -> None:
         """Fill the idle generation; when a map is too small, go on with larger ones."""
-        first = self._tables.programmed.program is None  # later ones grow when they must: to count takes its time
-        sizes = _sizes_for(program, self._sizes) if first else self._sizes
+        sizes = self._ahead[0] if self._ahead else self._sizes
         while True:
             try:
                 if self._spoilt or sizes != self._sizes:
@@ -175,7 +193,8 @@ class EbpfDataplane:
                     raise EnvironmentLacksError(
                         f"node {program.node}: the program does not fit into maps of {LARGEST} entries"
                     ) from None
-                sizes = {name: size * 2 for name, size in sizes.items()}
+                counted = _sizes_for(program, sizes, len(program.policies))
+                sizes = counted if counted != sizes else {name: size * 2 for name, size in sizes.items()}
             else:
                 self._spoilt = False
                 return
@@ -185,8 +204,8 @@ class EbpfDataplane:
 
         Connections and listeners stay what they are. The kernel verifies the programs while the code is made out.
         """
-        lasting = {name: self._object.maps[name].fd for name in LASTING}
-        renewed = _load(sizes, lasting, WORKLOAD, later=True)
+        renewed = self._ahead[1] if self._ahead else self._loading(sizes)
+        self._ahead = None
         try:
             tables = self._moved(renewed, program)
             hosts = None if self._hosts is None else _beside(renewed)
@@ -325,6 +344,8 @@ class EbpfDataplane:
 
     def _close_objects(self) -> None:
         self._object.close()
+        if self._ahead is not None:
+            self._ahead[1].close()
         if self._hosts is not None:
             self._hosts.close()
 
@@ -335,7 +356,7 @@ def _fresh(wanted: Mapping[str, int], there: Mapping[str, int]) -> dict[str, int
 
 def _load(sizes: Mapping[str, int], shared: Mapping[str, int], programs: Collection[str], *, later: bool) -> Object:
     more = {"counts": sizes["code"], "sources": sizes["endpoints"] * 2, "pods": sizes["endpoints"] * 2}
-    path = compiled()
+    path = build.programs()
     try:
         return Object(path, {**sizes, **more}, shared, programs, later)
     except BpfError as error:
@@ -349,7 +370,7 @@ def _load(sizes: Mapping[str, int], shared: Mapping[str, int], programs: Collect
 
 def _beside(loaded: Object) -> Object:
     """The programs for the machine's own interfaces, over the same maps. Few machines have a use for them."""
-    return Object(compiled(), {}, {name: table.fd for name, table in loaded.maps.items()}, HOST)
+    return Object(build.programs(), {}, {name: table.fd for name, table in loaded.maps.items()}, HOST)
 
 
 def refuse_unknown_parts(program: NodeProgram) -> None:
@@ -372,9 +393,10 @@ def _same(one: NodeProgram, other: NodeProgram) -> bool:
     return True
 
 
-def _sizes_for(program: NodeProgram, sizes: dict[str, int]) -> dict[str, int]:
-    """Map sizes with room for two programs as large as this one."""
-    rules = sum([len(policy.ingress) + len(policy.egress) for policy in program.policies.values()])
+def _sizes_for(program: NodeProgram, sizes: dict[str, int], sample: int) -> dict[str, int]:
+    """Map sizes with room for two programs as large as this one, should all its policies be like the first so many."""
+    some = [len(policy.ingress) + len(policy.egress) for policy in islice(program.policies.values(), sample)]
+    rules = sum(some) * len(program.policies) // max(1, len(some))
     steps = sum(
         len(walk.profiles) + sum(len(tier.policies) + 1 for tier in walk.tiers) for walk in program.walks.values()
     )

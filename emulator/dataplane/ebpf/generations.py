@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Hashable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 import msgspec
 
@@ -13,13 +15,14 @@ from emulator.dataplane.ebpf.encode import ACTIONS, Place
 from emulator.dataplane.ebpf.layout import FIRST_REFERENCE
 from reference.program.types import IPSet, NodeProgram, ProgramRule, Walk
 
-_NO_ROOM = -2  # not even for a tier's end, which is rule -1
+_NO_NUMBERS = 0, -2  # not even for a tier's end, which is rule -1
 
 
 class FullError(Exception):
     """A map is too small; nothing that decides was changed."""
 
 
+NOWHERE: Place = ("", "", "ingress")
 Part = tuple[ProgramRule, ...] | Walk
 """What code says."""
 
@@ -28,7 +31,7 @@ class Block(msgspec.Struct, eq=False, gc=False):
     """Code in the kernel, and the generations that use it."""
 
     part: Part
-    tier: str = ""  # of a policy's rules
+    place: Place = NOWHERE  # of rules
     nets: tuple[tuple[str, ...], ...] = ()  # lists that its rules name
     length: int = 0
     start: int = 0
@@ -49,7 +52,7 @@ class Generation:
     """What one generation is."""
 
     program: NodeProgram | None = None
-    policies: dict[str, Block] = field(default_factory=dict)
+    policies: tuple[dict[str, Block], dict[str, Block]] = field(default_factory=lambda: ({}, {}))  # by direction
     walks: dict[str, Block] = field(default_factory=dict)
     endpoints: dict[str, Attached] = field(default_factory=dict)
     safes: dict[str, Block] = field(default_factory=dict)
@@ -60,33 +63,29 @@ class Generation:
     pods_from: tuple[object, ...] = ()  # what they were made of
 
 
-class Numbers(dict[Hashable, int]):
-    """Numbers of names: given once, never given again. To ask for one gives it, if need be."""
+class Numbers(defaultdict[Hashable, int]):
+    """Numbers of names, from 0: given once, never given again. To ask for one gives it, if need be."""
 
-    def __init__(self, first: int, limit: int) -> None:
-        super().__init__()
-        self._names: list[Hashable] = []
-        self._first = first
-        self._limit = limit
+    def __init__(self, limit: int) -> None:
+        super().__init__(count().__next__)
         self.of: Callable[[Hashable], int] = self.__getitem__
+        self._limit = limit
+        self._names: list[Hashable] = []
 
-    def __missing__(self, name: Hashable) -> int:
-        """A new number.
+    def check(self) -> None:
+        """See that no number reached the limit; to be called before any is written anywhere.
 
         Raises:
-            FullError: there are no more.
+            FullError: one did.
         """
-        number = self._first + len(self._names)
-        if number >= self._limit:
+        if len(self) > self._limit:
             raise FullError
-        self[name] = number
-        self._names.append(name)
-        return number
 
     def name(self, number: int) -> Hashable | None:
         """What has a number."""
-        at = number - self._first
-        return self._names[at] if 0 <= at < len(self._names) else None
+        if len(self._names) < len(self):
+            self._names = list(self)
+        return self._names[number] if 0 <= number < len(self._names) else None
 
 
 class References:
@@ -100,14 +99,21 @@ class References:
 
     def of(self, place: Place, last: int) -> int:
         """The number with which those of a place begin that has room for rule `last`; none is ever given again."""
-        first, most = self._places.get(place, (0, _NO_ROOM))
-        if last > most:
-            first, most = self._next, last + max(0, most)
-            self._next = first + (most + 2) * len(ACTIONS)
-            self._places[place] = first, most
-            self._firsts.append(first)
-            self._names.append(place)
-        return first
+        return self.of_all([place], [last])[0]
+
+    def of_all(self, places: Iterable[Place], lasts: Iterable[int]) -> list[int]:
+        """Those of several places. What has no numbers yet, or too few, gets new ones."""
+        found = []
+        for place, last in zip(places, lasts, strict=True):
+            first, most = self._places.get(place, _NO_NUMBERS)
+            if last > most:
+                first, most = self._next, last + max(0, most)
+                self._next = first + (most + 2) * len(ACTIONS)
+                self._places[place] = first, most
+                self._firsts.append(first)
+                self._names.append(place)
+            found.append(first)
+        return found
 
     def rule(self, number: int) -> RuleRef | None:
         """What has a number, in the words of the contract; made when it is asked for, for most never decide."""

@@ -203,6 +203,11 @@ class KeptArray:
         """What was written."""
         return bytes(self._wanted[at : at + length])
 
+    @property
+    def size(self) -> int:
+        """Bytes, from the first to the last one that ever was written."""
+        return len(self._wanted)
+
     def _reach(self, end: int) -> None:
         if end > len(self._wanted):
             self._wanted += bytes(end - len(self._wanted))

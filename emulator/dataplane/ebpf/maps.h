@@ -4,6 +4,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
+#include "instructions.h"
 
 #define MARK_SEEN 0x01000000
 #define MARK_GENERATION 0x02000000
@@ -32,7 +33,6 @@ struct settings { __u32 epoch, tracing, to_host, origins, long_walk, encapsulati
    places + 1, 0 for none. */
 struct lists { __u32 untracked, early, normal, forward, safe_untracked, safe_early, safe_normal, has_no_link_header; };
 struct origin { struct address source; __u32 port, pad; };
-struct instruction { __u8 operation, flags; __u16 skip; __u32 argument; };
 struct count { __u64 packets, bytes; };
 struct endpoint_key { __u32 interface; __u16 direction, generation; };
 struct source_key { __u32 interface, family; struct address address; };

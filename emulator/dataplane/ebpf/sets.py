@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 
 from emulator.dataplane.ebpf import layout
@@ -23,15 +23,11 @@ class Sets:
         self._members = members
         self._nets = nets
         self._wide = wide  # by set number: the generations in which it has nets
-        self._numbers = Numbers(0, most)
+        self.numbers = Numbers(most)  # of sets, and of lists of nets
         self._literal_users: dict[tuple[str, ...], int] = {}
         self._nets_in: dict[int, list[int]] = {}  # by set number: how many nets each generation has
         self._members_next, self._nets_next = Changes(members), Changes(nets)  # what `flush` writes
         self._wide_next: dict[int, int] = {}
-
-    def base(self, name: Hashable) -> int:
-        """The number of a set, or of a list of nets."""
-        return self._numbers.of(name)
 
     def bring(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> None:
         """Make the sets of the idle generation, the one with number `at`, be a program's; the other one decides.
@@ -57,7 +53,7 @@ class Sets:
 
     def _introduce(self, ipset: IPSet) -> None:
         """A set that no generation has: both get it at once, for nothing that decides asks for it yet."""
-        number = layout.set_number(self.base(ipset.id[:-1]), ipset.family)
+        number = layout.set_number(self.numbers.of(ipset.id[:-1]), ipset.family)
         nets, members = 0, ipset.members
         if len(members) > AT_ONCE:  # while some are written, the next ones are taken apart
             rest = iter(members)
@@ -75,7 +71,7 @@ class Sets:
         """Members come to and leave the idle generation; the deciding one keeps its own."""
         mine, theirs = 1 << at, 1 << (1 - at)
         elsewhere: frozenset[str] = other.members if other else frozenset()
-        number = layout.set_number(self.base(ipset.id[:-1]), ipset.family)
+        number = layout.set_number(self.numbers.of(ipset.id[:-1]), ipset.family)
         more = self._put(number, added & elsewhere, BOTH) + self._put(number, added - elsewhere, mine)
         less = self._put(number, gone & elsewhere, theirs) + self._put(number, gone - elsewhere, 0)
         if ipset.kind == "nets":
@@ -117,6 +113,7 @@ class Sets:
         Raises:
             FullError: there is no room.
         """
+        self.numbers.check()
         self._members_next.flush()
         self._nets_next.flush()
         self._wide.put_all(self._wide_next)
@@ -141,7 +138,7 @@ class Sets:
                 self._put(number, merged, 0)
 
     def _literal(self, nets: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
-        base = self.base(nets)
+        base = self.numbers.of(nets)
         for family in layout.FAMILIES:
             if merged := widest(nets, family):
                 yield layout.set_number(base, family), merged
@@ -150,7 +147,7 @@ class Sets:
 
     def name(self, number: int) -> str:
         """The id of the set that has a number."""
-        base = self._numbers.name(number // 2)
+        base = self.numbers.name(number // 2)
         if isinstance(base, tuple):
             return ",".join(base)
         return f"{base}{6 if number & 1 else 4}"
@@ -167,4 +164,4 @@ class Sets:
 
     def _is_literal(self, number: int) -> bool:
         """Report whether a set is a list of nets that a rule names: it says its members in its name."""
-        return isinstance(self._numbers.name(number // 2), tuple)
+        return isinstance(self.numbers.name(number // 2), tuple)

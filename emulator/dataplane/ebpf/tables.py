@@ -160,12 +160,13 @@ class Tables:
 
     def blocks(self) -> Iterator[Block]:
         """The code of the generation that decides."""
-        yield from self.programmed.policies.values()
+        for policies in self.programmed.policies:
+            yield from policies.values()
         yield from self.programmed.walks.values()
 
     def rule_at(self, place: int) -> ProgramRule | None:
         """The rule whose action is at a place of the code."""
-        for block in self.programmed.policies.values():
+        for block in self.blocks():
             if block.start <= place < block.start + block.length and isinstance(block.part, tuple):
                 written = zip(self.code.decisions(block), in_order(in_blocks(block.part)), strict=True)
                 return next((rule for (at, _), rule in written if at == place), None)
