@@ -34,7 +34,7 @@ class Batch:
     def _add(
         self, kind: int, flags: int, body: bytes, text: Callable[[], str], tolerated: frozenset[int] = frozenset()
     ) -> None:
-        self.changes.append(Change(kind, flags | m.NLM_F_REQUEST | m.NLM_F_ACK, body, text, tolerated))
+        self.changes.append(Change(kind, flags | m.NLM_F_REQUEST, body, text, tolerated))
 
     def add(self, kind: int, flags: int, body: bytes, text: str, tolerated: frozenset[int] = frozenset()) -> None:
         """A change of a kind that has no method here."""

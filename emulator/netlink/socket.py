@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address, ip_network
+from itertools import count
 from types import TracebackType
 from typing import NamedTuple
 
@@ -19,8 +20,7 @@ from reference.errors import EnvironmentLacksError
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _NLMSGERR_MSG = 1
-# An acknowledgement takes about 1 KB of the receive buffer, which an ordinary user cannot enlarge beyond 212 KB.
-_MESSAGES_PER_SEND = 96
+_BYTES_PER_REFUSAL = 4096  # of the receive buffer, at most: all changes of a send may be refused
 _BYTES_PER_SEND = 64 * 1024
 _INT = struct.Struct("=i")
 
@@ -57,6 +57,8 @@ class RouteSocket:
         for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
             with contextlib.suppress(PermissionError):  # an ordinary user: sends are small enough for the defaults
                 self._socket.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+        # An ordinary user cannot enlarge it beyond 212 KB; half of what the kernel says is its own.
+        self._most = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _BYTES_PER_REFUSAL
         self._socket.bind((0, 0))
         self._sequence = 0
 
@@ -81,28 +83,30 @@ class RouteSocket:
         Raises:
             NetlinkError: the first refusal that the change does not tolerate.
         """
-        for changes in _portions(batch.changes):
+        for changes in _portions(batch.changes, self._most):
             self._send(changes)
 
     def _send(self, changes: Sequence[Change]) -> None:
-        first = self._sequence
+        first, last = self._sequence, self._sequence + len(changes) - 1
         self._sequence += len(changes)
+        # Refusals come unasked for. That the last change is done, and so all are, takes an acknowledgement.
+        asks = [0] * (len(changes) - 1) + [m.NLM_F_ACK]
         self._socket.send(
             b"".join(
                 [
-                    m.HEADER.pack(16 + len(change.body), change.kind, change.flags, first + place, 0) + change.body
-                    for place, change in enumerate(changes)
+                    m.HEADER.pack(16 + len(change.body), change.kind, change.flags | ask, sequence, 0) + change.body
+                    for sequence, change, ask in zip(count(first), changes, asks, strict=False)
                 ]
             )
         )
         refusal: NetlinkError | None = None
-        answers = 0
-        while answers < len(changes):
+        answered = first - 1
+        while answered < last:
             data = self._socket.recv(1 << 16)
             for kind, flags, sequence, start, end in m.messages(data):
                 if kind != m.NLMSG_ERROR or sequence < first:
                     continue
-                answers += 1
+                answered = sequence
                 (code,) = _INT.unpack_from(data, start)
                 change = changes[sequence - first]
                 if code and -code not in change.tolerated and refusal is None:
@@ -191,11 +195,11 @@ class RouteSocket:
                     return _kernel_route(data, start, end).via if kind == m.RTM_NEWROUTE else None
 
 
-def _portions(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+def _portions(changes: Sequence[Change], most: int) -> Iterator[Sequence[Change]]:
     start = size = 0
     for place, change in enumerate(changes):
         length = 16 + len(change.body)
-        if place > start and (place - start >= _MESSAGES_PER_SEND or size + length > _BYTES_PER_SEND):
+        if place > start and (place - start >= most or size + length > _BYTES_PER_SEND):
             yield changes[start:place]
             start, size = place, 0
         size += length

@@ -71,17 +71,20 @@ class Witness:
         self._hosts = hosts
         self._seen: set[bytes] = set()
 
-    def tell(self, flows: Table) -> None:
-        """Write the connections that were not there the last time; a flow that the programs have seen stays theirs.
+    def look(self) -> list[Connection]:
+        """The connections there are, the answered ones last.
 
-        The answered ones last: where there are more than the map holds, it lets go of those written first.
+        Where there are more than the map holds, it lets go of those written first.
         """
         kernel = NetfilterSocket()
         try:
-            ordered = sorted([*open_sockets(), *connections(kernel)], key=lambda one: one.is_answered)
+            return sorted([*open_sockets(), *connections(kernel)], key=lambda one: one.is_answered)
         finally:
             kernel.close()
-        found = dict(entries(ordered, self._pods, self._hosts, time.monotonic_ns()))
+
+    def tell(self, flows: Table, there: Iterable[Connection]) -> None:
+        """Write connections that were not there the last time; a flow that the programs have seen stays theirs."""
+        found = dict(entries(there, self._pods, self._hosts, time.monotonic_ns()))
         for key, value in found.items():
             if key not in self._seen:
                 flows.put_new(key, value)

@@ -25,6 +25,7 @@ _PEER_NAMESPACE = 37  # IFLA_LINK_NETNSID: where the other end of a veth is, if 
 _WITHOUT_STATISTICS = m.number(29, 1 << 3)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 _PRIORITY_1_ALL = 1 << 16 | socket.htons(3)  # ETH_P_ALL
 _THERE_ALREADY = frozenset({errno.EEXIST})
+_NONE: frozenset[int] = frozenset()
 _GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
 
 
@@ -36,17 +37,25 @@ class Attachments:
         self._kernel = RouteSocket()
         self._meanwhile = RouteSocket()  # of the other thread
         self._other = ThreadPoolExecutor(1, "prepare interfaces")
+        self._placed: Future[frozenset[int]] | None = None  # which got their place since programs were last attached
 
-    def prepare(self, interfaces: Iterable[int]) -> Future[frozenset[int]]:
-        """In another thread: give interfaces their place for programs, then look which of all lead into pods.
+    def prepare(self, interfaces: Iterable[int]) -> None:
+        """In another thread, give interfaces their place for programs, which the next `attach` will find.
 
         The kernel takes longer for the place than for the programs, so it is made while their code is made out.
         """
+        self._placed = self._other.submit(self._place, frozenset(interfaces))
+
+    def _place(self, interfaces: frozenset[int]) -> frozenset[int]:
+        """Those that have their place now; for others `attach` makes it, and tells what is wrong."""
         places = Batch()
         for index in interfaces:
-            places.clsact_add(index, tolerated=_THERE_ALREADY | _GONE)
-        self._other.submit(self._meanwhile.send, places)  # what is refused is refused again by `attach`, and told
-        return self._other.submit(self._leading_into_pods)
+            places.clsact_add(index, tolerated=_THERE_ALREADY)
+        try:
+            self._meanwhile.send(places)
+        except NetlinkError:
+            return _NONE
+        return interfaces
 
     def attach(self, interfaces: Mapping[str, int], names: tuple[str, str], programs: Mapping[str, int]) -> None:
         """Put the programs on interfaces; where there are some, they are replaced with no packet between.
@@ -56,12 +65,14 @@ class Attachments:
         """
         if not interfaces:
             return
+        placed, self._placed = self._placed.result() if self._placed else _NONE, None
         hooks = [
             (program, hook, _filter(program, programs[program])) for program, hook in zip(names, _HOOKS, strict=True)
         ]
         batch = Batch()
         for name, index in interfaces.items():
-            batch.clsact_add(index, tolerated=_THERE_ALREADY)
+            if index not in placed:
+                batch.clsact_add(index, tolerated=_THERE_ALREADY)
             for program, hook, what in hooks:
                 body = m.TRAFFIC.pack(0, index, 1, hook, _PRIORITY_1_ALL) + what
                 batch.add(_RTM_NEWTFILTER, m.NLM_F_CREATE, body, f"filter replace dev {name} {program}")
@@ -124,11 +135,11 @@ class Attachments:
         """The interfaces whose packets begin with the network header: tunnels."""
         return frozenset(index for index, kind in self._kernel.link_types().items() if kind == _ARPHRD_NONE)
 
-    def _leading_into_pods(self) -> frozenset[int]:
+    def leading_into_pods(self) -> frozenset[int]:
         """The interfaces whose other end is in another network namespace: what they send is received there at once."""
         veths = m.link() + m.attribute(m.IFLA_LINKINFO, m.text(m.IFLA_INFO_KIND, "veth")) + _WITHOUT_STATISTICS
         found = set()
-        for data, start, end in self._meanwhile.dump(m.RTM_GETLINK, veths):
+        for data, start, end in self._kernel.dump(m.RTM_GETLINK, veths):
             parts = dict(m.attributes(data, start + m.LINK.size, end))
             if _PEER_NAMESPACE in parts and _kind(parts) == b"veth":
                 found.add(m.LINK.unpack_from(data, start)[2])

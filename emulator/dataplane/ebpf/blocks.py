@@ -87,10 +87,10 @@ class Blocks:
         for id_, _, policy in differing(before, program.policies):
             for way, direction, rules_of, mine, theirs in ways:
                 rules = rules_of(policy) if policy is not None else ()
-                held = mine.get(id_)
+                held, other_held = mine.get(id_), theirs.get(id_)
                 if policy is not None and rules:
                     place = policy.tier, id_, direction
-                    block = _same(rules, place, held, theirs.get(id_))
+                    block = _same(rules, place, held, other_held) if held or other_held else None
                     if block is None:
                         block = Block(rules, place)
                         fresh.append((block, rules))

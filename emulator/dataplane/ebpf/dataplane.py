@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import msgspec
@@ -33,7 +34,7 @@ LASTING = (*ADOPTED, "drops", "traces", "filters")  # maps that outlive their ob
 SMALLEST = {"code": 1 << 15, "policies": 1 << 13, "wide": 1 << 13, "members": 1 << 16, "endpoints": 1 << 12}
 LARGEST = 1 << 24
 _INSTRUCTIONS_PER_RULE = 4
-_SAMPLE = 256  # policies; to count the rules of very many takes its time
+_SAMPLE = 64  # policies; to count the rules of very many takes its time
 _MOST_SAID = 5  # interfaces without programs, by name
 _DECIDING_PARTS = (
     "node", "sets", "policies", "walks", "endpoints", "nat_sources", "pools", "to_host", "host_endpoints", "failsafes",
@@ -67,6 +68,7 @@ class EbpfDataplane:
         self._interfaces = Interfaces()
         self._traces = Traces(self._object.maps["filters"], self._object.maps["traces"], self._tracing_changed)
         self._guard = Guard()
+        self._beside = ThreadPoolExecutor(1, "beside an apply")
         self._unions = Unions()
         self._attached: dict[str, int] = {}  # workload interfaces that carry the programs, and
         self._attached_hosts: dict[str, int] = {}  # the machine's own
@@ -127,8 +129,10 @@ class EbpfDataplane:
         if self._is_doubted:
             self._tables.repair(tracing=self._traces.are_on)
             self._is_doubted = False
-        looks = known != self._looked_at
-        preparing = self._attachments.prepare(_fresh(known, self._looked_at).values()) if looks else None
+        if looks := known != self._looked_at:
+            self._attachments.prepare(_fresh(known, self._looked_at).values())
+        witness = self._witness(program, own)
+        looking = self._beside.submit(witness.look) if witness else None
         self._host = frozenset(map(str, self._attachments.addresses()))
         self._tables.know_host(self._host)
         if self._is_new(program, known):
@@ -137,10 +141,21 @@ class EbpfDataplane:
                 self._host_programs()  # before they are needed
             self._tables.flip(tracing=self._traces.are_on)
             self._known = known
-        members = self._attach(program, own)
-        if preparing:
-            self._pods, self._looked_at = preparing.result(), known
-        self._hand_over(self._pods & frozenset(self._attached.values()))
+        if witness and looking:
+            witness.tell(self._object.maps["flows"], looking.result())
+        self._attach(own)
+        if witness:
+            witness.tell(self._object.maps["flows"], witness.look())
+        self._has_attached = True
+        guarding = self._beside.submit(
+            self._guard.update, [*self._attached.values()], program.nat_sources, program.pools
+        )  # lets go of interfaces that carry the programs
+        try:
+            if looks:
+                self._pods, self._looked_at = self._attachments.leading_into_pods(), known
+            self._hand_over(self._pods & frozenset(self._attached.values()))
+        finally:
+            members = guarding.result()
         account = self._tables.account
         return Applied(account.operations + members, account.bytes)
 
@@ -236,27 +251,18 @@ class EbpfDataplane:
         self._hosts = self._hosts or _beside(self._object)
         return self._hosts.programs
 
-    def _attach(self, program: NodeProgram, own: Mapping[str, int]) -> int:
-        """Every workload interface, also one that no endpoint has (POL-19), and the machine's own under a guard.
-
-        Then the table of nftables lets go of the workload interfaces.
-        """
+    def _attach(self, own: Mapping[str, int]) -> None:
+        """Every workload interface, also one that no endpoint has (POL-19), and the machine's own under a guard."""
         workloads = {name: index for name, index in self._there.items() if name.startswith(WORKLOAD_PREFIX)}
         hosts = {name: index for name, index in own.items() if name not in workloads}
         before, hosts_before = (self._attached, self._attached_hosts) if self._trusted else ({}, {})
-        witness = self._witness(program, _fresh(hosts, self._attached_hosts))
-        if witness:
-            witness.tell(self._object.maps["flows"])
         self._attachments.attach(_fresh(workloads, before), WORKLOAD, self._object.programs)
         if fresh := _fresh(hosts, hosts_before):
             self._attachments.attach(fresh, HOST, self._host_programs())
         self._attachments.detach(_fresh(self._attached_hosts, hosts))
-        if witness:
-            witness.tell(self._object.maps["flows"])
         for name, index in (*workloads.items(), *hosts.items()):
             self._interfaces.learn(index, name)
         self._attached, self._attached_hosts, self._trusted = workloads, hosts, True
-        return self._guard.update(workloads.values(), program.nat_sources, program.pools)
 
     def _hand_over(self, pods: frozenset[int]) -> None:
         """Send packets between these interfaces past the host's stack: never to one that carries no programs yet."""
@@ -264,14 +270,14 @@ class EbpfDataplane:
             self._handed_over = pods
             self._tables.hand_over(pods)
 
-    def _witness(self, program: NodeProgram, hosts: Mapping[str, int]) -> Witness | None:
+    def _witness(self, program: NodeProgram, own: Mapping[str, int]) -> Witness | None:
         """Who tells of connections older than the programs (CT-3), where they are attached for the first time.
 
         Pods of later applies are attached before they talk; what a dead agent had is known.
         """
+        hosts = _fresh({name: own[name] for name in own if not name.startswith(WORKLOAD_PREFIX)}, self._attached_hosts)
         if self._has_attached:
             return Witness({}, hosts.values()) if hosts else None
-        self._has_attached = True
         if self._is_successor:
             return None
         ends = [
@@ -338,6 +344,7 @@ class EbpfDataplane:
         """Let go of everything; what is attached goes on deciding."""
         self._traces.close()
         self._attachments.close()
+        self._beside.shutdown()
         self._interfaces.close()
         self._guard.close()
         self._close_objects()

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 import msgspec
 
@@ -38,8 +39,7 @@ class Block(msgspec.Struct, eq=False, gc=False):
     users: int = 0  # a bit per generation
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(NamedTuple):
     """An endpoint as a generation knows it."""
 
     interface: int

@@ -64,7 +64,7 @@ class Sets:
                 nets += len(keys.nets)
         else:
             nets = self._put(number, members, BOTH)
-        if ipset.kind == "nets":
+        if nets:  # of a new number the kernel's map says that there are none
             self._say_wide(number, [nets, nets])
 
     def _change(self, ipset: IPSet, added: frozenset[str], gone: frozenset[str], other: IPSet | None, at: int) -> None:
@@ -90,7 +90,8 @@ class Sets:
         keys = layout.member_keys(number, members)
         if generations:
             self._members_next.put(dict.fromkeys(keys.hosts, layout.NUMBER.pack(generations)))
-            self._put_nets(keys.nets, generations)
+            if keys.nets:
+                self._put_nets(keys.nets, generations)
         else:
             self._members_next.remove(keys.hosts)
             self._nets_next.remove(keys.nets)
