@@ -13,10 +13,10 @@ from nftables_lab import Lab, policy, program, rule
 from emulator.dataplane.ebpf import adoption, conntrack
 from emulator.dataplane.ebpf.attach import HOST, WORKLOAD
 from emulator.dataplane.ebpf.bench import Bench, lacking, make_devices
-from emulator.dataplane.ebpf.blocks import Blocks
 from emulator.dataplane.ebpf.generations import FullError
 from emulator.dataplane.ebpf.kept import Account, Changes, KeptTable
 from emulator.dataplane.ebpf.listing import listing
+from emulator.dataplane.ebpf.pool import Pool
 from emulator.nfnetlink import NetlinkError, attribute
 from reference.program.types import HostEndpointProgram
 
@@ -161,8 +161,8 @@ def rules_told():
     rules = [rule("allow", at, protocol=6, **match) for at, match in enumerate(asked)]
     bench.apply(program(ingress=[("default", "deny", ["np:shop/a"])], policies=[policy("np:shop/a", rules)]))
     tables, found = bench.tables, []
-    for block in tables.blocks():
-        for place, reference in tables.code.decisions(block):
+    for span in [*tables.programmed.policies[0].values(), *tables.programmed.walks.values()]:
+        for place, reference in tables.code.decisions(span):
             told = tables.rule_at(place)
             if told is not None:
                 found.append((bench.references.rule(reference).rule, told.index))
@@ -196,8 +196,14 @@ def _random_program(dice):
 def crowded():
     """Updates in a code map that is nearly full: how often new code lay in pieces, and what was not as it should be."""
     devices, dice, pieces, wrong = make_devices(), random.Random(7), [], []
-    original = Blocks._place_each
-    Blocks._place_each = lambda *words: (pieces.append(1), original(*words))[1]
+    original = Pool.take
+
+    def take(pool, length):
+        start = original(pool, length)
+        pieces.extend([1] * (start is None))
+        return start
+
+    Pool.take = take
 
     def node():
         return Bench(devices, {**SIZES, "policies": 1 << 10, "wide": 1 << 10})

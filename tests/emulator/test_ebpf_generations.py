@@ -16,11 +16,13 @@ def _ref(place, **more):
 
 def test_a_name_has_one_number_for_ever():
     """A map has room for so many and no more."""
-    numbers = Numbers(5, 7)
-    assert [numbers.of(name) for name in ("a", "b", "a")] == [5, 6, 5]
-    assert [numbers.name(number) for number in (4, 5, 6, 7)] == [None, "a", "b", None]
+    numbers = Numbers(2)
+    assert [numbers.of(name) for name in ("a", "b", "a")] == [0, 1, 0]
+    assert [numbers.name(number) for number in (-1, 0, 1, 2)] == [None, "a", "b", None]
+    numbers.check()
+    numbers.of("c")
     with pytest.raises(FullError):
-        numbers.of("c")
+        numbers.check()
 
 
 def test_every_rule_of_a_place_with_every_action_has_a_number_of_its_own():

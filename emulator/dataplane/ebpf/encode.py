@@ -48,7 +48,7 @@ class Numbering(NamedTuple):
     references: Callable[[Iterable[Place], Iterable[int]], list[int]]  # the first ones of places, given the last rules
 
 
-class Code(NamedTuple):
+class Written(NamedTuple):
     """What lists of rules became, one behind the other."""
 
     instructions: bytes
@@ -88,7 +88,7 @@ def _assembler() -> _Assembler:
 
 def rules(
     lists: list[tuple[ProgramRule, ...]], places: Sequence[Place], numbers: Numbering, *, of_walk: bool = True
-) -> Code:
+) -> Written:
     """The rules of policies or profiles in one direction each; where none decides, the walk goes on.
 
     `of_walk`: a walk goes through them, so that the last rule of a list may lead straight back there.
@@ -99,7 +99,7 @@ def rules(
     assembler = _assembler()
     firsts = numbers.references(places, assembler.highest(lists))
     try:
-        return Code(*assembler.assemble([*map(in_blocks, lists)], firsts, numbers.sets, of_walk))
+        return Written(*assembler.assemble([*map(in_blocks, lists)], firsts, numbers.sets, of_walk))
     except OverflowError:
         raise _too_long() from None
 

@@ -29,7 +29,7 @@ class Endpoints:
         wanted = {
             name: Attached(
                 interfaces[name],
-                (idle.walks[endpoint.ingress].start, idle.walks[endpoint.egress].start),
+                (idle.walks[endpoint.ingress][0], idle.walks[endpoint.egress][0]),
                 endpoint.addresses,
             )
             for name, endpoint in program.endpoints.items()
@@ -89,8 +89,8 @@ class Endpoints:
         """The lists of host endpoints, for every interface they guard."""
         wanted = {
             layout.endpoint_key(index, direction, at): layout.LISTS.pack(
-                *(idle.walks[id_].start + 1 if id_ else 0 for id_ in found.walks),
-                *(idle.safes[id_].start + 1 if id_ else 0 for id_ in found.safes),
+                *(idle.walks[id_][0] + 1 if id_ else 0 for id_ in found.walks),
+                *(idle.safes[id_][0] + 1 if id_ else 0 for id_ in found.safes),
                 index in tunnels,
             )
             for name, index in guarded(program, interfaces).items()

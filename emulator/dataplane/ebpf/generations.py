@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
 
-import msgspec
-
 from emulator.dataplane.contract import RuleRef
 from emulator.dataplane.ebpf.encode import ACTIONS, Place
 from emulator.dataplane.ebpf.layout import FIRST_REFERENCE
-from reference.program.types import IPSet, NodeProgram, ProgramRule, Walk
+from reference.program.types import IPSet, NodeProgram, PolicyProgram
 
 _NO_NUMBERS = 0, -2  # not even for a tier's end, which is rule -1
 
@@ -23,20 +21,9 @@ class FullError(Exception):
     """A map is too small; nothing that decides was changed."""
 
 
-NOWHERE: Place = ("", "", "ingress")
-Part = tuple[ProgramRule, ...] | Walk
-"""What code says."""
-
-
-class Block(msgspec.Struct, eq=False, gc=False):
-    """Code in the kernel, and the generations that use it."""
-
-    part: Part
-    place: Place = NOWHERE  # of rules
-    nets: tuple[tuple[str, ...], ...] = ()  # lists that its rules name
-    length: int = 0
-    start: int = 0
-    users: int = 0  # a bit per generation
+Span = tuple[int, int]
+"""Where code is: its first place, and how many instructions it has."""
+Spans = dict[str, Span]
 
 
 class Attached(NamedTuple):
@@ -52,10 +39,11 @@ class Generation:
     """What one generation is."""
 
     program: NodeProgram | None = None
-    policies: tuple[dict[str, Block], dict[str, Block]] = field(default_factory=lambda: ({}, {}))  # by direction
-    walks: dict[str, Block] = field(default_factory=dict)
+    policies: tuple[Spans, Spans] = field(default_factory=lambda: ({}, {}))  # by direction
+    walks: Spans = field(default_factory=dict)
     endpoints: dict[str, Attached] = field(default_factory=dict)
-    safes: dict[str, Block] = field(default_factory=dict)
+    safes: Spans = field(default_factory=dict)
+    safe_ports: Mapping[str, PolicyProgram] = field(default_factory=dict)
     hosts: dict[bytes, bytes] = field(default_factory=dict)  # the entries of that map, without their generation
     sets: dict[str, IPSet] = field(default_factory=dict)
     sources: frozenset[tuple[int, str]] = frozenset()

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from emulator.dataplane.blocks import in_blocks, in_order
 from emulator.dataplane.contract import Counter, RuleRef
 from emulator.dataplane.ebpf import layout
-from emulator.dataplane.ebpf.blocks import Blocks
+from emulator.dataplane.ebpf.code import Code
 from emulator.dataplane.ebpf.endpoints import Endpoints
-from emulator.dataplane.ebpf.generations import Block, Generation, References
+from emulator.dataplane.ebpf.generations import Generation, References
 from emulator.dataplane.ebpf.hosts import asks_for_origins
 from emulator.dataplane.ebpf.kept import Account, KeptArray, KeptNumbers, KeptTable
 from emulator.dataplane.ebpf.libbpf import Object
@@ -50,7 +50,7 @@ class Tables:
         self._guards = self.maps["guards"]
         sizes = {name: table.entries for name, table in self.maps.items()}
         self.sets = Sets(self._tables["members"], self._tables["nets"], wide, sizes["wide"] // 2)
-        self.code = Blocks(code, starts, self.maps["counts"], sizes, self.sets, references)
+        self.code = Code(code, starts, self.maps["counts"], sizes, self.sets, references)
         self._endpoints = Endpoints(*(self._tables[name] for name in ("endpoints", "sources", "pods", "hosts")))
         self._locals: frozenset[str] = frozenset()
         self._left_at = 0.0
@@ -158,27 +158,25 @@ class Tables:
 
     # -- what the kernel counted -----------------------------------------------------------------------------------
 
-    def blocks(self) -> Iterator[Block]:
-        """The code of the generation that decides."""
-        for policies in self.programmed.policies:
-            yield from policies.values()
-        yield from self.programmed.walks.values()
-
     def rule_at(self, place: int) -> ProgramRule | None:
         """The rule whose action is at a place of the code."""
-        for block in self.blocks():
-            if block.start <= place < block.start + block.length and isinstance(block.part, tuple):
-                written = zip(self.code.decisions(block), in_order(in_blocks(block.part)), strict=True)
-                return next((rule for (at, _), rule in written if at == place), None)
+        programmed = self.programmed
+        for direction, spans in zip(layout.DIRECTIONS, programmed.policies, strict=True):
+            for id_, span in spans.items():
+                if programmed.program is not None and span[0] <= place < sum(span):
+                    rules: tuple[ProgramRule, ...] = getattr(programmed.program.policies[id_], direction)
+                    written = zip(self.code.decisions(span), in_order(in_blocks(rules)), strict=True)
+                    return next((rule for (at, _), rule in written if at == place), None)
         return None
 
     def rule_counts(self) -> dict[RuleRef, Counter]:
         """What rules and tiers' ends counted; a user's rule may be several in the kernel."""
         counted: dict[int, tuple[int, int]] = {}
-        for block in self.blocks():
-            for reference, packets, size in self.code.counted(block):
-                before = counted.get(reference, (0, 0))
-                counted[reference] = before[0] + packets, before[1] + size
+        for spans in (*self.programmed.policies, self.programmed.walks):
+            for span in spans.values():
+                for reference, packets, size in self.code.counted(span):
+                    before = counted.get(reference, (0, 0))
+                    counted[reference] = before[0] + packets, before[1] + size
         found = {self._references.rule(number): Counter(*both) for number, both in counted.items()}
         return {rule: count for rule, count in found.items() if rule is not None}  # a walk's end is a guard
 
