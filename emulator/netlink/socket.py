@@ -142,10 +142,10 @@ class RouteSocket:
         """Index of every link, by name."""
         found: dict[str, int] = {}
         for data, start, end in self._dump(m.RTM_GETLINK, m.link()):
-            index = m.LINK.unpack_from(data, start)[2]
             for kind, value in m.attributes(data, start + m.LINK.size, end):
-                if kind == m.IFLA_IFNAME:
-                    found[value.rstrip(b"\0").decode()] = index
+                if kind == m.IFLA_IFNAME:  # the kernel's first of very many
+                    found[value.rstrip(b"\0").decode()] = m.LINK.unpack_from(data, start)[2]
+                    break
         return found
 
     def link_types(self) -> dict[int, int]:

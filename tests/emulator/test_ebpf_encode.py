@@ -18,16 +18,14 @@ from nftables_lab import policy, program, rule
 
 from emulator.dataplane.ebpf import dataplane as ebpf
 from emulator.dataplane.ebpf import hosts, layout
-from emulator.dataplane.ebpf.encode import Numbering, rules, walk, words
+from emulator.dataplane.ebpf.encode import Numbering, rules, walks, words
 from emulator.dataplane.ebpf.pool import Pool
 from reference.errors import EnvironmentLacksError
 from reference.packet import Packet
 from reference.program.types import Failsafe, Failsafes, HostEndpointProgram, Match, TierStep, Walk
 
 SETS = {"n1": 1, "n2": 2, "pweb": 3}
-NUMBERS = Numbering(
-    sets=defaultdict(lambda: 9, SETS), policy=lambda id_: 3, references=lambda places, lasts: [12 for _ in places]
-)
+NUMBERS = Numbering(sets=defaultdict(lambda: 9, SETS), policy=lambda id_: 3, reference=lambda place, last: 12)
 TCP = {"protocol": 6}
 
 
@@ -98,8 +96,16 @@ def test_a_walk_goes_on_behind_the_tier_that_passes():
         TierStep(tier="a", default_action="deny", policies=("gnp:1", "gnp:2")),
         TierStep(tier="b", default_action="pass", policies=("gnp:3",)),
     )
-    code = walk(Walk(id="w", direction="egress", tiers=tiers, profiles=("pro:x",)), NUMBERS)
-    assert listed(code) == ["policy 7 -3", "policy 7 -2", "deny d", "policy 7 -1", "policy 7 -1", "deny 5"]
+    code = walks([Walk(id="w", direction="egress", tiers=tiers, profiles=("pro:x",))] * 2, NUMBERS)
+    assert code.lengths == [6, 6]
+    assert listed(code.instructions) == 2 * [
+        "policy 7 -3",
+        "policy 7 -2",
+        "deny d",
+        "policy 7 -1",
+        "policy 7 -1",
+        "deny 5",
+    ]
 
 
 def test_a_rule_too_long_to_skip_is_refused():

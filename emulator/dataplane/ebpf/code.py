@@ -58,7 +58,7 @@ class Code:
         self._counts = counts
         self._sets = sets
         self._policies = Numbers(sizes["policies"] // 4)
-        self._numbering = Numbering(sets=sets.numbers, policy=self._policies.of, references=references.of_all)
+        self._numbering = Numbering(sets=sets.numbers, policy=self._policies.of, reference=references.of)
         self._pool = Pool(sizes["code"])
         self._pool.take(1)  # NOTHING, which is what an empty array says
         self._nets: dict[int, tuple[tuple[str, ...], ...]] = {}  # lists that rules name, by where their code begins
@@ -117,18 +117,16 @@ class Code:
         names = _Names(idle.walks, other.walks)
         deciding = other.program.walks if other.program else Map()
         before: Mapping[str, Walk] = idle.program.walks if idle.program else Map()
-        fresh: list[str] = []
-        codes: list[bytes] = []
+        fresh: dict[str, Walk] = {}
         for id_, _, walk in differing(before, program.walks):
             if walk is None:
                 self._release(names, id_)
             elif deciding.get(id_) == walk:
                 self._share(names, id_)
             else:
-                fresh.append(id_)
-                codes.append(encode.walk(walk, self._numbering))
+                fresh[id_] = walk
         if fresh:
-            self._put(names, fresh, Written(b"".join(codes), [len(code) // _SIZE for code in codes], {}))
+            self._put(names, fresh, encode.walks(fresh.values(), self._numbering))
 
     def _bring_safes(self, idle: Generation, other: Generation, program: NodeProgram) -> None:
         names = _Names(idle.safes, other.safes)

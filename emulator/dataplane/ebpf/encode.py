@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from functools import lru_cache
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
-from itertools import repeat
+from itertools import pairwise
 from typing import NamedTuple, Protocol, cast
 
 from emulator.dataplane.blocks import Block, Item, in_blocks
@@ -45,7 +45,7 @@ class Numbering(NamedTuple):
 
     sets: Mapping[Hashable, int]  # of a set's base id, or of a list of nets; one that is asked for is given
     policy: Callable[[str], int]  # of a policy
-    references: Callable[[Iterable[Place], Iterable[int]], list[int]]  # the first ones of places, given the last rules
+    reference: Callable[[Place, int], int]  # the first of a place that has room for a user's rule
 
 
 class Written(NamedTuple):
@@ -97,44 +97,39 @@ def rules(
         EnvironmentLacksError: a rule is too long.
     """
     assembler = _assembler()
-    firsts = numbers.references(places, assembler.highest(lists))
+    firsts = [*map(numbers.reference, places, assembler.highest(lists))]
     try:
         return Written(*assembler.assemble([*map(in_blocks, lists)], firsts, numbers.sets, of_walk))
     except OverflowError:
         raise _too_long() from None
 
 
-def walk(walk: Walk, numbers: Numbering) -> bytes:
+def walks(walks: Iterable[Walk], numbers: Numbering) -> Written:
     """Tiers in order, then profiles in order, then the walk's end (POL-12 … POL-15, HEP-3).
 
     Raises:
         EnvironmentLacksError: a tier is too long.
     """
     words: list[int] = []
-    way = DIRECTIONS.index(walk.direction)
-    for tier in walk.tiers:
-        denies = tier.default_action == "deny" and bool(tier.policies)
-        behind = len(tier.policies) + denies
-        if behind > FARTHEST:
-            raise _too_long()
-        # A pass goes on behind the tier's end.
-        words += _steps(map(numbers.policy, tier.policies), way, range(behind, 0, -1))
-        if denies:
-            # FL-6: the end of a tier names the last policy of the tier as its trigger.
-            (first,) = numbers.references([(tier.tier, tier.policies[-1], walk.direction)], [-1])
-            words.append(_DENY | reference(first, -1, "deny") << _ARGUMENT)
-    # A pass moves on to the next profile (POL-14).
-    words += _steps(map(numbers.policy, walk.profiles), way, repeat(1))
-    words.append(_DENY | NO_PROFILE << _ARGUMENT if walk.end == "deny" else _GO_ON)
-    return array("Q", words).tobytes()
-
-
-def _steps(policies: Iterable[int], way: int, skips: Iterable[int]) -> list[int]:
-    """Through policies, by their numbers; how far a pass goes on from each."""
-    return [
-        _POLICY | skip << _SKIP | policy_number(policy, way) << _ARGUMENT
-        for policy, skip in zip(policies, skips, strict=False)
-    ]
+    ends: list[int] = []
+    for walk in walks:
+        way = DIRECTIONS.index(walk.direction)
+        for tier in walk.tiers:
+            denies = tier.default_action == "deny" and bool(tier.policies)
+            if len(tier.policies) + denies > FARTHEST:
+                raise _too_long()
+            behind = len(words) + len(tier.policies) + denies  # a pass goes on behind the tier's end
+            for number in map(numbers.policy, tier.policies):
+                words.append(_POLICY | behind - len(words) << _SKIP | policy_number(number, way) << _ARGUMENT)
+            if denies:
+                # FL-6: the end of a tier names the last policy of the tier as its trigger.
+                first = numbers.reference((tier.tier, tier.policies[-1], walk.direction), -1)
+                words.append(_DENY | reference(first, -1, "deny") << _ARGUMENT)
+        for number in map(numbers.policy, walk.profiles):  # a pass moves on to the next profile (POL-14)
+            words.append(_POLICY | 1 << _SKIP | policy_number(number, way) << _ARGUMENT)
+        words.append(_DENY | NO_PROFILE << _ARGUMENT if walk.end == "deny" else _GO_ON)
+        ends.append(len(words))
+    return Written(array("Q", words).tobytes(), [end - begin for begin, end in pairwise([0, *ends])], {})
 
 
 def policy_number(policy: int, way: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
@@ -87,21 +87,14 @@ class References:
 
     def of(self, place: Place, last: int) -> int:
         """The number with which those of a place begin that has room for rule `last`; none is ever given again."""
-        return self.of_all([place], [last])[0]
-
-    def of_all(self, places: Iterable[Place], lasts: Iterable[int]) -> list[int]:
-        """Those of several places. What has no numbers yet, or too few, gets new ones."""
-        found = []
-        for place, last in zip(places, lasts, strict=True):
-            first, most = self._places.get(place, _NO_NUMBERS)
-            if last > most:
-                first, most = self._next, last + max(0, most)
-                self._next = first + (most + 2) * len(ACTIONS)
-                self._places[place] = first, most
-                self._firsts.append(first)
-                self._names.append(place)
-            found.append(first)
-        return found
+        first, most = self._places.get(place, _NO_NUMBERS)
+        if last > most:
+            first, most = self._next, last + max(0, most)
+            self._next = first + (most + 2) * len(ACTIONS)
+            self._places[place] = first, most
+            self._firsts.append(first)
+            self._names.append(place)
+        return first
 
     def rule(self, number: int) -> RuleRef | None:
         """What has a number, in the words of the contract; made when it is asked for, for most never decide."""
