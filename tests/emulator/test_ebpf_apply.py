@@ -11,12 +11,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from nftables_lab import Lab, policy, program, rule
 
 from emulator.dataplane.ebpf import adoption, conntrack
+from emulator.dataplane.ebpf import dataplane as ebpf
 from emulator.dataplane.ebpf.attach import HOST, WORKLOAD
 from emulator.dataplane.ebpf.bench import Bench, lacking, make_devices
 from emulator.dataplane.ebpf.generations import FullError
 from emulator.dataplane.ebpf.kept import Account, Changes, KeptTable
 from emulator.dataplane.ebpf.listing import listing
 from emulator.dataplane.ebpf.pool import Pool
+from emulator.dataplane.ebpf.sizes import SMALLEST, sizes_for
 from emulator.nfnetlink import NetlinkError, attribute
 from reference.program.types import HostEndpointProgram
 
@@ -130,6 +132,33 @@ def test_the_programs_of_the_machines_own_interfaces_are_loaded_with_the_first_h
     assert [tuple(each) if isinstance(each, list) else each for each in sandboxed(programs_by_need)] == [
         (*without,), (*without,), (*both,), "", (*both,), "", "",
     ]  # fmt: skip
+
+
+def first_apply(sample):
+    """Of a large first program: how often programs were loaded, whether maps are as large as asked, what is decided.
+
+    So many of its policies are looked at beforehand.
+    """
+    lab, loads, load = Lab("ebpf"), [], ebpf._load
+    many = [rule("deny", n, protocol=6, destination_ports=(1000 + n,)) for n in range(12000)]
+    large = program(ingress=[("default", "deny", ["np:shop/web"])], policies=[policy("np:shop/web", many)])
+    wanted = sizes_for(large, SMALLEST, len(large.policies))
+    ebpf.SAMPLE = sample
+    ebpf._load = lambda *words, **more: (loads.append(1), load(*words, **more))[1]
+    lab.apply(large)
+    return [len(loads), lab.dataplane._sizes == wanted != SMALLEST, lab.tcp(1, 2, 12999)]
+
+
+@live
+@needs_root
+@pytest.mark.parametrize("sample", [64, 0], ids=["looked at", "not looked at"])
+def test_maps_are_as_large_as_a_first_program_needs(sandboxed, sample):
+    """Where the first policies look like the others the programs are loaded ahead; where not, when they turn out so."""
+    assert sandboxed(first_apply, sample) == [
+        1,
+        True,
+        "deny by rule 11999 of np:shop/web (ingress, tier default) at cali2",
+    ]
 
 
 def looks_of_a_first_apply():

@@ -314,6 +314,32 @@ def test_a_pod_that_goes_is_handed_nothing(sandboxed):
     assert sandboxed(moved) == [HANDED_OVER, THROUGH_THE_HOST, THROUGH_THE_HOST, HANDED_OVER]
 
 
+def failed_once():
+    """An apply that fails when all is decided and attached, and the next one: the interfaces packets go straight to."""
+    lab = Lab("ebpf")
+    guard = lab.dataplane._guard
+    update, guard.update = guard.update, lambda *_: 1 / 0
+    looked, lab.dataplane._attachments.leading_into_pods = lab.dataplane._attachments.leading_into_pods, lambda: 1 / 0
+    said = []
+    for repaired in ("nothing", "the look", "the guard"):
+        if repaired == "the look":
+            lab.dataplane._attachments.leading_into_pods = looked
+        if repaired == "the guard":
+            guard.update = update
+        try:
+            lab.apply(program())
+        except ZeroDivisionError:
+            said.append("failed")
+    pods = lab.dataplane._object.maps["pods"]
+    there = {place & 0xFFFF for _, value in pods.items() for place in struct.unpack("=II", value)} - {0}
+    return [said, sorted(there) == sorted(map(socket.if_nametoindex, PODS)), lab.tcp(1, 2, 80)]
+
+
+def test_an_apply_that_failed_at_its_end_is_made_up_for(sandboxed):
+    """What leads into pods is looked for again, and the guard told again, though nothing else is new."""
+    assert sandboxed(failed_once) == [["failed", "failed"], True, "allowed"]
+
+
 def attached_late():
     """A pod that comes to a running node: whether packets were handed over to it before its programs were there."""
     lab = Lab("ebpf")

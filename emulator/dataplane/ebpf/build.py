@@ -83,10 +83,11 @@ def _compiled(target: _Target) -> Path:
     for place in places:
         try:
             place.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=place, prefix=f"{stem}.", suffix=".tmp") as unfinished:
-                _compile(target, Path(unfinished.name))
-                Path(unfinished.name).chmod(0o644)
-                os.link(unfinished.name, place / name)
+            with tempfile.TemporaryDirectory(dir=place, prefix=f"{stem}.", suffix=".tmp") as unfinished:
+                file = Path(unfinished, name)
+                _compile(target, file)
+                file.chmod(0o644)
+                os.link(file, place / name)
         except FileExistsError:
             pass  # somebody else was faster
         except OSError:

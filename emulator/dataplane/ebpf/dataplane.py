@@ -6,7 +6,6 @@ import errno
 import socket
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 
 import msgspec
 
@@ -24,6 +23,7 @@ from emulator.dataplane.ebpf.libbpf import Object
 from emulator.dataplane.ebpf.library import BpfError
 from emulator.dataplane.ebpf.listing import listing
 from emulator.dataplane.ebpf.plan import FLIP, Planned, differences
+from emulator.dataplane.ebpf.sizes import LARGEST, SAMPLE, SMALLEST, sizes_for
 from emulator.dataplane.ebpf.tables import Tables
 from emulator.dataplane.unions import Unions
 from reference.errors import EnvironmentLacksError
@@ -31,10 +31,6 @@ from reference.packet import Packet
 from reference.program.types import Match, NodeProgram
 
 LASTING = (*ADOPTED, "drops", "traces", "filters")  # maps that outlive their object when it must grow
-SMALLEST = {"code": 1 << 15, "policies": 1 << 13, "wide": 1 << 13, "members": 1 << 16, "endpoints": 1 << 12}
-LARGEST = 1 << 24
-_INSTRUCTIONS_PER_RULE = 4
-_SAMPLE = 64  # policies; to count the rules of very many takes its time
 _MOST_SAID = 5  # interfaces without programs, by name
 _DECIDING_PARTS = (
     "node", "sets", "policies", "walks", "endpoints", "nat_sources", "pools", "to_host", "host_endpoints", "failsafes",
@@ -116,6 +112,7 @@ class EbpfDataplane:
         return self._apply(wanted.program)
 
     def _apply(self, program: NodeProgram) -> Applied:
+        """Other threads do what the kernel takes long for, while code is made out, and what nothing waits for."""
         refuse_unknown_parts(program)
         if self._tables.programmed.program is None:
             self._load_ahead(program)
@@ -124,15 +121,33 @@ class EbpfDataplane:
         own = guarded(program, self._there)
         self._tunnels = self._attachments.without_link_header() if own else frozenset()
         known = {name: index for name, index in self._there.items() if name in program.endpoints or name in own}
+        if known != self._looked_at:
+            self._attachments.prepare(_fresh(known, self._looked_at).values())
+        witness = self._witness(program, own)
+        looking = self._beside.submit(witness.look) if witness else None
+        self._decide(program, own, known)
+        if witness and looking:
+            witness.tell(self._object.maps["flows"], looking.result())
+        self._attach(own)
+        if witness:
+            witness.tell(self._object.maps["flows"], witness.look())
+        guarding = self._beside.submit(
+            self._guard.update, [*self._attached.values()], program.nat_sources, program.pools
+        )  # it lets go of the interfaces
+        try:
+            self._hand_over(known)
+        finally:
+            members = guarding.result()
+        account = self._tables.account
+        return Applied(account.operations + members, account.bytes)
+
+    def _decide(self, program: NodeProgram, own: Mapping[str, int], known: dict[str, int]) -> None:
+        """Let the program be what decides, where programs are attached or will be."""
         account = self._tables.account
         account.operations = account.bytes = 0
         if self._is_doubted:
             self._tables.repair(tracing=self._traces.are_on)
             self._is_doubted = False
-        if looks := known != self._looked_at:
-            self._attachments.prepare(_fresh(known, self._looked_at).values())
-        witness = self._witness(program, own)
-        looking = self._beside.submit(witness.look) if witness else None
         self._host = frozenset(map(str, self._attachments.addresses()))
         self._tables.know_host(self._host)
         if self._is_new(program, known):
@@ -141,23 +156,6 @@ class EbpfDataplane:
                 self._host_programs()  # before they are needed
             self._tables.flip(tracing=self._traces.are_on)
             self._known = known
-        if witness and looking:
-            witness.tell(self._object.maps["flows"], looking.result())
-        self._attach(own)
-        if witness:
-            witness.tell(self._object.maps["flows"], witness.look())
-        self._has_attached = True
-        guarding = self._beside.submit(
-            self._guard.update, [*self._attached.values()], program.nat_sources, program.pools
-        )  # lets go of interfaces that carry the programs
-        try:
-            if looks:
-                self._pods, self._looked_at = self._attachments.leading_into_pods(), known
-            self._hand_over(self._pods & frozenset(self._attached.values()))
-        finally:
-            members = guarding.result()
-        account = self._tables.account
-        return Applied(account.operations + members, account.bytes)
 
     def drift(self) -> str:
         """Interfaces somebody took a program off, maps and a table somebody wrote to; "" if there are none."""
@@ -185,7 +183,7 @@ class EbpfDataplane:
 
         Later ones grow when they must: to look takes its time.
         """
-        sizes = _sizes_for(program, self._sizes, _SAMPLE)
+        sizes = sizes_for(program, self._sizes, SAMPLE)
         if self._ahead is None and sizes != self._sizes:
             self._ahead = sizes, self._loading(sizes)
 
@@ -208,7 +206,7 @@ class EbpfDataplane:
                     raise EnvironmentLacksError(
                         f"node {program.node}: the program does not fit into maps of {LARGEST} entries"
                     ) from None
-                counted = _sizes_for(program, sizes, len(program.policies))
+                counted = sizes_for(program, sizes, len(program.policies))
                 sizes = counted if counted != sizes else {name: size * 2 for name, size in sizes.items()}
             else:
                 self._spoilt = False
@@ -262,10 +260,13 @@ class EbpfDataplane:
         self._attachments.detach(_fresh(self._attached_hosts, hosts))
         for name, index in (*workloads.items(), *hosts.items()):
             self._interfaces.learn(index, name)
-        self._attached, self._attached_hosts, self._trusted = workloads, hosts, True
+        self._attached, self._attached_hosts, self._trusted, self._has_attached = workloads, hosts, True, True
 
-    def _hand_over(self, pods: frozenset[int]) -> None:
-        """Send packets between these interfaces past the host's stack: never to one that carries no programs yet."""
+    def _hand_over(self, known: dict[str, int]) -> None:
+        """Send packets to pods past the host's stack: never to an interface that carries no programs yet."""
+        if known != self._looked_at:
+            self._pods, self._looked_at = self._attachments.leading_into_pods(), known
+        pods = self._pods & frozenset(self._attached.values())
         if pods != self._handed_over:
             self._handed_over = pods
             self._tables.hand_over(pods)
@@ -334,7 +335,8 @@ class EbpfDataplane:
         """
         flows, addresses = self._object.maps["flows"], self._tables.addresses()
         told = tell_kernel(flows, addresses)
-        self._hand_over(frozenset())
+        self._handed_over = frozenset()
+        self._tables.hand_over(self._handed_over)
         tell_kernel(flows, addresses, told)
         self._guard.clean()
         self._attachments.detach({**self._attached, **self._attached_hosts})
@@ -398,23 +400,6 @@ def _same(one: NodeProgram, other: NodeProgram) -> bool:
         if mine is not theirs and mine != theirs:
             return False
     return True
-
-
-def _sizes_for(program: NodeProgram, sizes: dict[str, int], sample: int) -> dict[str, int]:
-    """Map sizes with room for two programs as large as this one, should all its policies be like the first so many."""
-    some = [len(policy.ingress) + len(policy.egress) for policy in islice(program.policies.values(), sample)]
-    rules = sum(some) * len(program.policies) // max(1, len(some))
-    steps = sum(
-        len(walk.profiles) + sum(len(tier.policies) + 1 for tier in walk.tiers) for walk in program.walks.values()
-    )
-    needed = {
-        "code": 2 * (_INSTRUCTIONS_PER_RULE * rules + 2 * len(program.policies) + steps),
-        "policies": 8 * len(program.policies),
-        "wide": 2 * (len(program.sets) + rules),
-        "members": 2 * sum(len(ipset.members) for ipset in program.sets.values()),
-        "endpoints": 8 * len(program.endpoints),
-    }
-    return {name: size if needed[name] <= size else 1 << needed[name].bit_length() for name, size in sizes.items()}
 
 
 def _words(match: Match) -> str:
