@@ -140,13 +140,13 @@ def first_apply(sample):
     So many of its policies are looked at beforehand.
     """
     lab, loads, load = Lab("ebpf"), [], ebpf._load
-    many = [rule("deny", n, protocol=6, destination_ports=(1000 + n,)) for n in range(12000)]
+    many = [rule("deny", n, protocol=6, destination_ports=(1000 + n,)) for n in range(20000)]
     large = program(ingress=[("default", "deny", ["np:shop/web"])], policies=[policy("np:shop/web", many)])
     wanted = sizes_for(large, SMALLEST, len(large.policies))
     ebpf.SAMPLE = sample
     ebpf._load = lambda *words, **more: (loads.append(1), load(*words, **more))[1]
     lab.apply(large)
-    return [len(loads), lab.dataplane._sizes == wanted != SMALLEST, lab.tcp(1, 2, 12999)]
+    return [len(loads), lab.dataplane._sizes == wanted != SMALLEST, lab.tcp(1, 2, 20999)]
 
 
 @live
@@ -157,7 +157,7 @@ def test_maps_are_as_large_as_a_first_program_needs(sandboxed, sample):
     assert sandboxed(first_apply, sample) == [
         1,
         True,
-        "deny by rule 11999 of np:shop/web (ingress, tier default) at cali2",
+        "deny by rule 19999 of np:shop/web (ingress, tier default) at cali2",
     ]
 
 
