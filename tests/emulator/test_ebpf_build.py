@@ -67,6 +67,25 @@ def test_what_is_missing_is_said_in_one_line(elsewhere, monkeypatch, target):
         build._compiled(target)
 
 
+def test_what_is_no_list_of_rules_is_refused():
+    """Nothing is read as what it is not, and nothing of it is left out."""
+    assembler, match = encode._assembler(), encode.Match(source_sets=["n1"])
+    for lists, firsts, said in (
+        ([[]], [0], "list where a tuple belongs"),
+        ([("rule",)], [0], "str among rules"),
+        ([(encode.ProgramRule(action="allow", index=0, match=match),)], [0], "list where a tuple belongs"),
+        ([(encode.ProgramRule(action="allow", index="0", match=encode.Match()),)], [0], "int"),
+        ([()], [], "not as many first numbers as lists"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=said):
+            assembler.assemble(lists, firsts, {"n1": 1}, True)
+    with pytest.raises(TypeError, match="str among rules"):
+        assembler.highest([("rule",)])
+    rule = encode.ProgramRule(action="allow", index=0, match=encode.Match(source_sets=("n1",)))
+    with pytest.raises(KeyError, match="n1"):
+        assembler.assemble([(rule,)], [0], {}, True)
+
+
 def test_structs_that_are_not_what_the_assembler_reads_are_refused():
     """It reads fields where a struct keeps them: anything else is told when it is loaded, not when it is read."""
 

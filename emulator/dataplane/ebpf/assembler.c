@@ -14,6 +14,8 @@
 
 #define FARTHEST 0xFFFF /* instructions a test may skip */
 #define ACTIONS 4
+#define FEW 8 /* items of a list that are asked for beforehand */
+#define LINE 64 /* bytes of memory that come at once */
 
 #define TCP 6
 #define UDP 17
@@ -37,13 +39,21 @@ static struct { EACH_MATCH(MEMBER) } matches;
 static struct { EACH_RULE(MEMBER) } rules;
 static struct { EACH_PORTS(MEMBER) } ranges;
 static struct { EACH_BLOCK(MEMBER) } blocks;
-static PyTypeObject *rule_type;
+static PyTypeObject *rule_type, *block_type;
 static PyObject *actions[ACTIONS];
 
 /* Borrowed: an object that never changes keeps what its fields hold. */
 static PyObject *get(PyObject *object, Py_ssize_t field) { return *(PyObject **)((char *)object + field); }
 
-static Py_ssize_t length_of(PyObject *tuple) { return PyTuple_GET_SIZE(tuple); }
+/* What is not of its type is as good as empty, and whoever asked will find the exception. */
+static Py_ssize_t length_of(PyObject *tuple)
+{
+	if (PyTuple_Check(tuple))
+		return PyTuple_GET_SIZE(tuple);
+	PyErr_Format(PyExc_TypeError, "%s where a tuple belongs", Py_TYPE(tuple)->tp_name);
+	return 0;
+}
+
 static PyObject *at(PyObject *tuple, Py_ssize_t place) { return PyTuple_GET_ITEM(tuple, place); }
 static __u32 number(PyObject *object) { return (__u32)PyLong_AsUnsignedLongMask(object); }
 
@@ -54,7 +64,6 @@ struct draft {
 	Py_ssize_t count, room;
 	PyObject *sets; /* numbers, by a set's base id or by a list of nets */
 	PyObject *nets; /* lists of nets that the rules of the list in hand name */
-	int failed; /* with an exception set */
 };
 
 static void put(struct draft *d, __u8 operation, __u8 flags, Py_ssize_t skip, __u32 argument)
@@ -64,7 +73,6 @@ static void put(struct draft *d, __u8 operation, __u8 flags, Py_ssize_t skip, __
 		struct instruction *words = PyMem_Realloc(d->words, room * sizeof *words);
 		if (!words) {
 			PyErr_NoMemory();
-			d->failed = 1;
 			return;
 		}
 		d->words = words;
@@ -82,10 +90,8 @@ static void test(struct draft *d, __u8 operation, __u8 flags, __u32 argument, Py
 static __u32 number_of(struct draft *d, PyObject *name)
 {
 	PyObject *found = PyObject_GetItem(d->sets, name);
-	if (!found) {
-		d->failed = 1;
+	if (!found)
 		return 0;
-	}
 	__u32 is = number(found);
 	Py_DECREF(found);
 	return is;
@@ -102,7 +108,7 @@ static void one_net(struct draft *d, PyObject *nets, __u8 flags, Py_ssize_t behi
 {
 	if (!length_of(nets))
 		return;
-	d->failed |= PyList_Append(d->nets, nets) < 0;
+	PyList_Append(d->nets, nets);
 	test(d, ADDRESS, flags, number_of(d, nets), behind);
 	if (!(flags & WHEN_TRUE))
 		return;
@@ -232,10 +238,8 @@ static void rule(struct draft *d, PyObject *rule, __u32 first, __u8 flags)
 		which++;
 	put(d, ALLOW + which, 0, 0, first + (number(get(rule, rules.index)) + 1) * ACTIONS + which);
 	tests(d, get(rule, rules.match), flags, behind, 0);
-	if (!d->failed && d->count - begin > FARTHEST - 1) {
+	if (!PyErr_Occurred() && d->count - begin > FARTHEST - 1)
 		PyErr_SetNone(PyExc_OverflowError);
-		d->failed = 1;
-	}
 }
 
 /* What a block asks, before it; nothing where that could not skip so far. */
@@ -243,10 +247,8 @@ static void condition(struct draft *d, PyObject *block, Py_ssize_t behind)
 {
 	Py_ssize_t begin = d->count;
 	PyObject *match = PyObject_GetAttrString(get(block, blocks.cover), "match");
-	if (!match) {
-		d->failed = 1;
+	if (!match)
 		return;
-	}
 	tests(d, match, 0, behind, 1);
 	Py_DECREF(match);
 	if (d->count - behind - 1 > FARTHEST)
@@ -256,15 +258,17 @@ static void condition(struct draft *d, PyObject *block, Py_ssize_t behind)
 /* Rules, and blocks of rules, whose numbers begin with `first`. `flags`: of the tests in the last rule. */
 static void items(struct draft *d, PyObject *list, __u32 first, __u8 flags)
 {
-	for (Py_ssize_t i = length_of(list); i-- && !d->failed; flags = 0) {
+	for (Py_ssize_t i = length_of(list); i-- && !PyErr_Occurred(); flags = 0) {
 		PyObject *item = at(list, i);
 		if (Py_TYPE(item) == rule_type) {
 			rule(d, item, first, flags);
-			continue;
+		} else if (Py_TYPE(item) == block_type) {
+			Py_ssize_t behind = d->count - 1;
+			items(d, get(item, blocks.items), first, flags);
+			condition(d, item, behind);
+		} else {
+			PyErr_Format(PyExc_TypeError, "%s among rules", Py_TYPE(item)->tp_name);
 		}
-		Py_ssize_t behind = d->count - 1;
-		items(d, get(item, blocks.items), first, flags);
-		condition(d, item, behind);
 	}
 }
 
@@ -283,7 +287,7 @@ static int one_list(struct draft *d, PyObject *list, PyObject *first, int of_wal
 	Py_ssize_t begin = d->count;
 	put(d, of_walk ? END : GO_ON, 0, 0, 0);
 	items(d, list, number(first), of_walk ? LEAVES : 0);
-	if (d->failed)
+	if (PyErr_Occurred())
 		return -1;
 	turn_round(d->words + begin, d->words + d->count - 1);
 	PyObject *length = PyLong_FromSsize_t(d->count - begin);
@@ -301,42 +305,48 @@ static int one_list(struct draft *d, PyObject *list, PyObject *first, int of_wal
 	return failed ? -1 : PyList_SetSlice(d->nets, 0, PyList_GET_SIZE(d->nets), NULL);
 }
 
-/* Objects are all over the memory: ask for those of lists to come, a step further into each than the last time. */
+static PyObject *list_at(PyObject *lists, Py_ssize_t place)
+{
+	return place < PyList_GET_SIZE(lists) ? PyList_GET_ITEM(lists, place) : NULL;
+}
+
+/* Of an item in a list; NULL for a block. */
+static PyObject *match_at(PyObject *list, Py_ssize_t place)
+{
+	return Py_TYPE(at(list, place)) == rule_type ? get(at(list, place), rules.match) : NULL;
+}
+
+/* Objects are all over the memory, and to wait for them takes longer than all else here: ask for those of the lists to
+   come, a step further into each with every list. */
 static void look_ahead(PyObject *lists, Py_ssize_t place)
 {
-	Py_ssize_t count = PyList_GET_SIZE(lists);
-	if (place + 12 < count)
-		__builtin_prefetch(PyList_GET_ITEM(lists, place + 12));
-	if (place + 8 < count) {
-		PyObject *list = PyList_GET_ITEM(lists, place + 8);
-		for (Py_ssize_t i = 0; i < length_of(list) && i < 8; i++)
+	PyObject *list, *match;
+	if ((list = list_at(lists, place + 12)))
+		__builtin_prefetch(list);
+	if ((list = list_at(lists, place + 8)))
+		for (Py_ssize_t i = 0; i < length_of(list) && i < FEW; i++)
 			__builtin_prefetch(at(list, i));
-	}
-	if (place + 4 < count) {
-		PyObject *list = PyList_GET_ITEM(lists, place + 4);
-		for (Py_ssize_t i = 0; i < length_of(list) && i < 8; i++)
-			if (Py_TYPE(at(list, i)) == rule_type)
-				for (int line = 0; line < 4; line++)
-					__builtin_prefetch((char *)get(at(list, i), rules.match) + line * 64);
-	}
-	if (place + 2 < count) {
-		PyObject *list = PyList_GET_ITEM(lists, place + 2);
-		for (Py_ssize_t i = 0; i < length_of(list) && i < 8; i++)
-			if (Py_TYPE(at(list, i)) == rule_type) {
-				PyObject *match = get(at(list, i), rules.match);
-				PyObject *ports = ASKED(destination_ports), *sets = ASKED(source_sets);
-				__builtin_prefetch(ports);
-				__builtin_prefetch(sets);
+	if ((list = list_at(lists, place + 4)))
+		for (Py_ssize_t i = 0; i < length_of(list) && i < FEW; i++)
+			if ((match = match_at(list, i)))
+				for (size_t field = 0; field < sizeof matches; field += LINE)
+					__builtin_prefetch((char *)match + field);
+	if ((list = list_at(lists, place + 2)))
+		for (Py_ssize_t i = 0; i < length_of(list) && i < FEW; i++)
+			if ((match = match_at(list, i))) {
+				__builtin_prefetch(ASKED(source_sets));
+				__builtin_prefetch(ASKED(destination_ports));
 			}
-	}
 }
 
 static PyObject *all_lists(struct draft *d, PyObject *lists, PyObject *firsts, int of_walk)
 {
 	PyObject *lengths = PyList_New(0), *named = PyDict_New(), *found = NULL;
 	int failed = !lengths || !named;
-	for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(lists); i++)
-		look_ahead(lists, i), failed = one_list(d, PyList_GET_ITEM(lists, i), PyList_GET_ITEM(firsts, i), of_walk, lengths, named) < 0;
+	for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(lists); i++) {
+		look_ahead(lists, i);
+		failed = one_list(d, PyList_GET_ITEM(lists, i), PyList_GET_ITEM(firsts, i), of_walk, lengths, named) < 0;
+	}
 	if (!failed)
 		found = Py_BuildValue("y#OO", (char *)d->words, d->count * (Py_ssize_t)sizeof *d->words, lengths, named);
 	Py_XDECREF(lengths);
@@ -353,6 +363,10 @@ static PyObject *assemble(PyObject *module, PyObject *arguments)
 	int of_walk;
 	if (!PyArg_ParseTuple(arguments, "O!O!Op", &PyList_Type, &lists, &PyList_Type, &firsts, &sets, &of_walk))
 		return NULL;
+	if (PyList_GET_SIZE(lists) != PyList_GET_SIZE(firsts)) {
+		PyErr_SetString(PyExc_ValueError, "not as many first numbers as lists");
+		return NULL;
+	}
 	struct draft draft = { .sets = sets, .nets = PyList_New(0) };
 	PyObject *found = draft.nets ? all_lists(&draft, lists, firsts, of_walk) : NULL;
 	Py_XDECREF(draft.nets);
@@ -365,6 +379,10 @@ static long highest(PyObject *list)
 	long most = -1;
 	for (Py_ssize_t i = 0; i < length_of(list); i++) {
 		PyObject *item = at(list, i);
+		if (Py_TYPE(item) != rule_type) {
+			PyErr_Format(PyExc_TypeError, "%s among rules", Py_TYPE(item)->tp_name);
+			return -1;
+		}
 		long index = PyLong_AsLong(get(item, rules.index));
 		most = index > most ? index : most;
 	}
@@ -372,15 +390,19 @@ static long highest(PyObject *list)
 }
 
 PyDoc_STRVAR(highest_doc, "highest(lists, /): the highest index of a rule in each list of rules; -1 for none.");
-static PyObject *highest_of_all(PyObject *module, PyObject *lists)
+static PyObject *highest_of_all(PyObject *module, PyObject *arguments)
 {
-	PyObject *found = PyList_New(PyList_GET_SIZE(lists));
-	for (Py_ssize_t i = 0; found && i < PyList_GET_SIZE(lists); i++) {
+	PyObject *lists, *found;
+	if (!PyArg_ParseTuple(arguments, "O!", &PyList_Type, &lists) || !(found = PyList_New(PyList_GET_SIZE(lists))))
+		return NULL;
+	for (Py_ssize_t i = 0; i < PyList_GET_SIZE(lists); i++) {
 		PyObject *index = PyLong_FromLong(highest(PyList_GET_ITEM(lists, i)));
-		if (!index)
-			Py_CLEAR(found);
-		else
-			PyList_SET_ITEM(found, i, index);
+		if (!index || PyErr_Occurred()) {
+			Py_XDECREF(index);
+			Py_DECREF(found);
+			return NULL;
+		}
+		PyList_SET_ITEM(found, i, index);
 	}
 	return found;
 }
@@ -422,13 +444,15 @@ static PyObject *know(PyObject *module, PyObject *arguments)
 	for (int i = 0; i < ACTIONS; i++)
 		Py_INCREF(actions[i]);
 	Py_INCREF(rule);
+	Py_INCREF(block);
 	rule_type = (PyTypeObject *)rule;
+	block_type = (PyTypeObject *)block;
 	Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
 	{ "assemble", assemble, METH_VARARGS, assemble_doc },
-	{ "highest", highest_of_all, METH_O, highest_doc },
+	{ "highest", highest_of_all, METH_VARARGS, highest_doc },
 	{ "know", know, METH_VARARGS, know_doc },
 	{ NULL },
 };

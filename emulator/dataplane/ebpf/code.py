@@ -18,10 +18,10 @@ from emulator.dataplane.ebpf.libbpf import Table
 from emulator.dataplane.ebpf.pool import Pool
 from emulator.dataplane.ebpf.sets import Sets
 from emulator.dataplane.references import differing
-from reference.program.types import FlowDirection, NodeProgram, PolicyProgram, ProgramRule, Walk
+from reference.program.types import NodeProgram, PolicyProgram, ProgramRule, Walk
 
 _SIZE = layout.INSTRUCTION.size
-Rules = tuple[ProgramRule, ...]
+_RulesOf = Callable[[PolicyProgram], tuple[ProgramRule, ...]]  # in one direction
 
 
 class _Names(NamedTuple):
@@ -29,18 +29,6 @@ class _Names(NamedTuple):
 
     mine: Spans
     theirs: Spans
-
-
-class _Direction(NamedTuple):
-    """The rules of policies in one direction, and those that are to become code."""
-
-    way: int
-    direction: FlowDirection
-    of: Callable[[PolicyProgram], Rules]
-    names: _Names
-    fresh: list[str]
-    rules: list[Rules]
-    places: list[Place]
 
 
 class Code:
@@ -84,34 +72,38 @@ class Code:
     def _bring_policies(self, idle: Generation, other: Generation, program: NodeProgram, at: int) -> dict[int, int]:
         """What is to be in the map of starts, by its place there."""
         starts: dict[int, int] = {}
-        ways = [
-            _Direction(way, direction, attrgetter(direction), _Names(*names), [], [], [])
-            for way, direction, *names in zip((0, 1), layout.DIRECTIONS, idle.policies, other.policies, strict=True)
-        ]
+        for way, direction in enumerate(layout.DIRECTIONS):
+            names, rules_of = _Names(idle.policies[way], other.policies[way]), attrgetter(direction)
+            if idle.program or other.program:
+                fresh, moved = self._changed(names, rules_of, idle, other, program)
+            else:
+                fresh, moved = [policy for policy in program.policies.values() if rules_of(policy)], {}
+            if fresh:
+                ids = [policy.id for policy in fresh]
+                places: list[Place] = [(policy.tier, policy.id, direction) for policy in fresh]
+                spans = self._put(names, ids, encode.rules([*map(rules_of, fresh)], places, self._numbering))
+                moved.update(zip(ids, [start for start, _ in spans], strict=True))
+            at_places = [policy_number(number, way) * 2 + at for number in map(self._policies.of, moved)]
+            starts.update(zip(at_places, moved.values(), strict=True))
+        return starts
+
+    def _changed(
+        self, names: _Names, rules_of: _RulesOf, idle: Generation, other: Generation, program: NodeProgram
+    ) -> tuple[list[PolicyProgram], dict[str, int]]:
+        """Policies whose rules in a direction are to become code; and where others begin now, 0 for nowhere."""
+        fresh: list[PolicyProgram] = []
+        moved: dict[str, int] = {}
         deciding = other.program.policies if other.program else Map()
         before: Mapping[str, PolicyProgram] = idle.program.policies if idle.program else Map()
         for id_, old, policy in differing(before, program.policies):
-            theirs = deciding.get(id_)
-            for way, direction, rules_of, names, fresh, lists, places in ways:
-                rules = rules_of(policy) if policy is not None else ()
-                if policy is None or not rules:
-                    if self._release(names, id_):
-                        starts[self._start_at(id_, way, at)] = 0
-                elif theirs is not None and theirs.tier == policy.tier and rules_of(theirs) == rules:
-                    starts[self._start_at(id_, way, at)] = self._share(names, id_)[0]
-                elif old is None or old.tier != policy.tier or rules_of(old) != rules:
-                    fresh.append(id_)
-                    lists.append(rules)
-                    places.append((policy.tier, id_, direction))
-        for each in ways:
-            if each.fresh:
-                spans = self._put(each.names, each.fresh, encode.rules(each.rules, each.places, self._numbering))
-                for id_, (start, _) in zip(each.fresh, spans, strict=True):
-                    starts[self._start_at(id_, each.way, at)] = start
-        return starts
-
-    def _start_at(self, policy: str, way: int, at: int) -> int:
-        return policy_number(self._policies.of(policy), way) * 2 + at
+            if policy is None or not rules_of(policy):
+                if self._release(names, id_):
+                    moved[id_] = 0
+            elif _same(policy, deciding.get(id_), rules_of):
+                moved[id_] = self._share(names, id_)[0]
+            elif not _same(policy, old, rules_of):
+                fresh.append(policy)
+        return fresh, moved
 
     def _bring_walks(self, idle: Generation, other: Generation, program: NodeProgram) -> None:
         names = _Names(idle.walks, other.walks)
@@ -235,3 +227,8 @@ class Code:
         """The policy and direction that have a number."""
         policy, way = divmod(number, len(layout.DIRECTIONS))
         return f"{self._policies.name(policy)} {layout.DIRECTIONS[way]}"
+
+
+def _same(one: PolicyProgram, other: PolicyProgram | None, rules_of: _RulesOf) -> bool:
+    """Whether the code of two is the same, with the same numbers of rules."""
+    return other is not None and other.tier == one.tier and rules_of(other) == rules_of(one)
