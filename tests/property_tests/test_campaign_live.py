@@ -43,14 +43,20 @@ def test_oracle_and_kernels_agree() -> None:
 @needs_ebpf
 def test_a_broken_ebpf_encoding_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Test runs find, with no network, programs in which no port range holds its last port (RULE-5)."""
-    right = encode.Draft._one_port
+    right = encode.rules
 
-    def early(draft, ranges, *others):
-        return right(draft, [replace(each, high=max(each.low, each.high - 1)) for each in ranges], *others)
+    def shorter(ports):
+        return tuple(replace(each, high=max(each.low, each.high - 1)) for each in ports)
+
+    def early(rule):
+        return replace(rule, match=replace(rule.match, destination_ports=shorter(rule.match.destination_ports)))
+
+    def broken(lists, *others, **more):
+        return right([tuple(map(early, rules)) for rules in lists], *others, **more)
 
     with Trial() as trial:
         with monkeypatch.context() as patch:
-            patch.setattr(encode.Draft, "_one_port", early)
+            patch.setattr(encode, "rules", broken)
             found = search(PATIENCE, 1, test_runs=trial)
         (mismatch,) = found.mismatches
         assert mismatch.other == "ebpf test run"
