@@ -107,6 +107,19 @@ def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]
         start += (length + 3) & ~3
 
 
+def some_attributes(data: bytes, start: int, end: int, kinds: frozenset[int]) -> dict[int, bytes]:
+    """Those of some kinds, where there are very many others."""
+    found = {}
+    while start + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, start)
+        if length < 4:
+            break
+        if kind & 0x3FFF in kinds:
+            found[kind & 0x3FFF] = data[start + 4 : start + length]
+        start += (length + 3) & ~3
+    return found
+
+
 def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
     """The messages of a datagram: type, flags, sequence, offset of the body, offset of the end."""
     offset = 0

@@ -29,10 +29,12 @@ DAMAGE = [
     ("nftables", "nft flush map inet muslin to-workload", "set to-workload (verdicts) has other members"),
     ("nftables", "nft add chain inet muslin mine", "chain mine is not ours"),
     ("nftables", "nft delete table inet muslin", "the table inet muslin is gone"),
+    ("nftables", "nft add table inet muslin {{ flags dormant; }}", "the table inet muslin is dormant"),
     ("nftables", "nft flush ruleset", "the table inet muslin is gone"),
     ("iptables", "iptables-nft -D FORWARD 1", "the jump in chain FORWARD of table filter"),
     ("iptables", "iptables-nft -F {policy_chain}", "has other rules"),
     ("iptables", "ip6tables-nft -I {policy_chain} -j ACCEPT", "has other rules"),
+    ("iptables", "nft add table ip6 filter {{ flags dormant; }}", "table ip6 filter is dormant"),
     ("iptables", "ipset flush {set}", "has other members"),
     ("iptables", "ipset add {set} 10.9.9.0/24", "has other members"),
     ("iptables-legacy", "iptables-legacy -F {policy_chain}", "has other rules"),
@@ -44,6 +46,7 @@ DAMAGE = [
     pytest.param("ebpf", "tc filter del dev cali2 egress", "no programs on interface cali2", marks=AS_ROOT),
     pytest.param("ebpf", "nft flush chain inet muslin_ebpf nat_outgoing", "table inet muslin_ebpf", marks=AS_ROOT),
     pytest.param("ebpf", "nft delete table inet muslin_ebpf", "table inet muslin_ebpf", marks=AS_ROOT),
+    pytest.param("ebpf", "nft add table inet muslin_ebpf {{ flags dormant; }}", "is dormant", marks=AS_ROOT),
     *(
         pytest.param("ebpf", f"{{meddler}} {name} {what}", f"map {name} is not as it was written", marks=AS_ROOT)
         for name, what in (

@@ -22,6 +22,7 @@ _DIRECT_ACTION = 1
 _ENTRIES = 2  # of a hook with one filter: the kernel lists the priority, then the filter
 _ARPHRD_NONE = 0xFFFE
 _PEER_NAMESPACE = 37  # IFLA_LINK_NETNSID: where the other end of a veth is, if not here
+_OF_INTEREST = frozenset({_PEER_NAMESPACE, m.IFLA_LINKINFO})
 _WITHOUT_STATISTICS = m.number(29, 1 << 3)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 _PRIORITY_1_ALL = 1 << 16 | socket.htons(3)  # ETH_P_ALL
 _THERE_ALREADY = frozenset({errno.EEXIST})
@@ -140,7 +141,7 @@ class Attachments:
         veths = m.link() + m.attribute(m.IFLA_LINKINFO, m.text(m.IFLA_INFO_KIND, "veth")) + _WITHOUT_STATISTICS
         found = set()
         for data, start, end in self._kernel.dump(m.RTM_GETLINK, veths):
-            parts = dict(m.attributes(data, start + m.LINK.size, end))
+            parts = m.some_attributes(data, start + m.LINK.size, end, _OF_INTEREST)
             if _PEER_NAMESPACE in parts and _kind(parts) == b"veth":
                 found.add(m.LINK.unpack_from(data, start)[2])
         return frozenset(found)

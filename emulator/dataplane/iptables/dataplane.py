@@ -123,9 +123,12 @@ class IptablesDataplane:
         self._commands.prepare()
         for _ in range(_READINGS):
             try:
-                return self._send(extended, self._read())
+                applied = self._send(extended, self._read())
             except CommandError as error:  # a restore program of an agent that died may have been at it still
                 refused = error
+            else:
+                self._watch.wake()
+                return applied
         raise _refused(program, refused) from refused
 
     def forget(self) -> None:
@@ -146,6 +149,7 @@ class IptablesDataplane:
             listed = self._listed()
             found = {family: parse(family, listed[family], listed[0]) for family in FAMILIES}
             words = [said(found[family], self._programmed[family].kernel) for family in FAMILIES]
+            words += [f"table {table} is dormant, so that nothing in it decides" for table in self._watch.asleep()]
             self._undisturbed = None if any(words) else state
         if (conflict := self._watch.conflict()) != self._conflict:
             self._conflict = conflict

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from emulator.dataplane.dormancy import tables, waking
 from emulator.dataplane.iptables.ipset import IpSets
 from emulator.dataplane.iptables.parts import TABLES
 from emulator.dataplane.iptables.xtables import LegacyTables
 from emulator.nfnetlink import AF_INET, AF_INET6, SUBSYS_NFTABLES, Message, NetfilterSocket, attributes, string
 from reference.endpoints import Family
 
-_GET_TABLE, _GET_RULE, _GET_GENERATION = (SUBSYS_NFTABLES << 8 | kind for kind in (1, 7, 16))
+_GET_RULE, _GET_GENERATION = (SUBSYS_NFTABLES << 8 | kind for kind in (7, 16))
+_NUMBERS: dict[Family, int] = {4: AF_INET, 6: AF_INET6}
 
 
 class Watch:
@@ -35,8 +37,23 @@ class Watch:
         """Whether our four tables may hold any; asked before they are read, which takes several milliseconds."""
         if self._legacy:
             return any(self._tables.holds_rules(family, table) for table in TABLES)
-        asked = Message(_GET_TABLE, b"", family=AF_INET if family == 4 else AF_INET6)
-        return any(string(attributes(body)[1]) in TABLES for body in self._socket.dump(asked))
+        return any(name in TABLES for name, _ in tables(self._socket, _NUMBERS[family]))
+
+    def asleep(self) -> dict[str, Message]:
+        """Those of our tables that were put to sleep, so that nothing in them decides, and what wakes each."""
+        if self._legacy:  # which knows no such thing
+            return {}
+        return {
+            f"{'ip' if family == 4 else 'ip6'} {name}": waking(name, number)
+            for family, number in _NUMBERS.items()
+            for name, is_dormant in tables(self._socket, number)
+            if is_dormant and name in TABLES
+        }
+
+    def wake(self) -> None:
+        """Wake them."""
+        if asleep := self.asleep():
+            self._socket.transact([*asleep.values()])
 
     def conflict(self) -> str:
         """A line that names the tables in which the other variant has rules as well (IPT-7); "" if there are none."""

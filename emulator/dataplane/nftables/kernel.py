@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
+from emulator.dataplane.dormancy import tables
 from emulator.dataplane.nftables import expressions
 from emulator.dataplane.nftables.base import (
     FROM_DISPATCH,
@@ -38,6 +39,7 @@ from emulator.dataplane.nftables.operations import (
     RemoveChain,
     RemoveSet,
     ResetTable,
+    WakeTable,
     describe,
     message,
 )
@@ -45,7 +47,16 @@ from emulator.dataplane.nftables.parts import LAYOUTS, Chain, Hook, Rule, SetSpe
 from emulator.dataplane.nftables.plan import Programmed, endpoint_members, nat_members
 from emulator.dataplane.nftables.turns import first, with_first_names
 from emulator.dataplane.references import NOTHING, no_program
-from emulator.nfnetlink import NESTED, NetfilterSocket, NetlinkError, attributes, each_attribute, string, text
+from emulator.nfnetlink import (
+    NESTED,
+    NFPROTO_INET,
+    NetfilterSocket,
+    NetlinkError,
+    attributes,
+    each_attribute,
+    string,
+    text,
+)
 
 _ACCEPT_POLICY = 1
 _MOST_SAID = 5
@@ -70,6 +81,7 @@ class KernelTable:
     chains: dict[str, KernelChain] = field(default_factory=dict)
     sets: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # key type, key length, flags
     elements: dict[str, Counter[Element]] = field(default_factory=dict)
+    is_dormant: bool = False
 
 
 @dataclass
@@ -111,6 +123,7 @@ def read(socket: NetfilterSocket) -> KernelTable | None:
         table.sets[string(body[2])] = (numbers[0], numbers[1], numbers[2])
     if not table.chains and not table.sets:
         return None
+    table.is_dormant = dict(tables(socket, NFPROTO_INET)).get(TABLE, False)
     for name, chain in table.chains.items():
         for data in rules_of(socket, name):
             rule = attributes(data)
@@ -215,7 +228,7 @@ def reconcile(table: KernelTable | None, wanted: Wanted) -> list[Operation]:
     """
     if table is None or _is_of_another_make(table, wanted):
         return [ResetTable(), *_differences(KernelTable(), wanted)]
-    return list(_differences(table, wanted))
+    return [*_differences(table, wanted), *([WakeTable()] if table.is_dormant else [])]
 
 
 def _is_of_another_make(table: KernelTable, wanted: Wanted) -> bool:
@@ -304,6 +317,8 @@ def said(operations: Sequence[Operation]) -> str:
         match operation:
             case ResetTable():
                 return f"the table inet {TABLE} is gone, or one of its sets or base chains was made anew"
+            case WakeTable():
+                word = f"the table inet {TABLE} is dormant, so that nothing in it decides"
             case AddSet() | AddChain():
                 word = f"{describe(operation)} is missing"
             case FlushChain(name) if name in strays:

@@ -9,9 +9,11 @@ from itertools import islice
 
 import msgspec
 
+from emulator.dataplane.dormancy import waking
 from emulator.dataplane.nftables.names import TABLE
 from emulator.dataplane.nftables.parts import LAYOUTS, Chain, Rule, SetSpec, elements
 from emulator.nfnetlink import (
+    NFPROTO_INET,
     NLM_F_APPEND,
     NLM_F_CREATE,
     SUBSYS_NFTABLES,
@@ -37,6 +39,10 @@ _HOST_ORDER = bytes([0, 4]) + struct.pack("=I", 1)  # tells the nft program how 
 
 class ResetTable(msgspec.Struct, frozen=True):
     """Remove the table if it is there, and make it empty."""
+
+
+class WakeTable(msgspec.Struct, frozen=True):
+    """Let the rules of a table that was put to sleep decide again."""
 
 
 class AddSet(msgspec.Struct, frozen=True):
@@ -99,6 +105,7 @@ class RemoveSet(msgspec.Struct, frozen=True):
 
 Operation = (
     ResetTable
+    | WakeTable
     | AddSet
     | AddElements
     | RemoveElements
@@ -119,10 +126,8 @@ def message(kind: int, *attributes: bytes, flags: int = 0, table: str = TABLE) -
 def messages(operation: Operation) -> Iterator[Message]:
     """The netlink messages of an operation."""
     match operation:
-        case ResetTable():
-            yield message(NEW_TABLE, flags=NLM_F_CREATE)
-            yield message(DELETE_TABLE)
-            yield message(NEW_TABLE, flags=NLM_F_CREATE)
+        case ResetTable() | WakeTable():
+            yield from _of_table(operation)
         case AddSet(spec):
             yield _new_set(spec)
         case AddElements(spec, members, _):
@@ -147,7 +152,7 @@ def messages(operation: Operation) -> Iterator[Message]:
 def describe(operation: Operation) -> str:
     """What an operation is about, for an error message."""
     match operation:
-        case ResetTable():
+        case ResetTable() | WakeTable():
             return f"table {TABLE}"
         case AddSet(spec) | RemoveSet(spec) | FlushSet(spec) | AddElements(spec, _, _) | RemoveElements(spec, _, _):
             return f"set {spec.name} ({spec.type})"
@@ -163,6 +168,8 @@ def told(operation: Operation) -> str:
     match operation:
         case ResetTable():
             return f"begin {about} anew"
+        case WakeTable():
+            return f"wake {about}"
         case AddElements(_, members, _):
             return f"put {len(members)} members into {about}"
         case RemoveElements(_, members, _):
@@ -200,6 +207,13 @@ def rule_message(chain: str, rule: Rule, *, table: str = TABLE) -> Message:
 
 
 @lru_cache(maxsize=16)  # the rules of a chain are written one after the other
+def _of_table(operation: ResetTable | WakeTable) -> list[Message]:
+    if isinstance(operation, WakeTable):
+        return [waking(TABLE, NFPROTO_INET)]
+    new = message(NEW_TABLE, flags=NLM_F_CREATE)
+    return [new, message(DELETE_TABLE), new]
+
+
 def _of_chain(chain: str) -> bytes:
     return text(2, chain)
 
