@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import accumulate, pairwise
-from operator import attrgetter
+from itertools import accumulate, compress, pairwise, repeat
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from immutables import Map
@@ -21,6 +21,8 @@ from emulator.dataplane.references import differing
 from reference.program.types import NodeProgram, PolicyProgram, ProgramRule, Walk
 
 _SIZE = layout.INSTRUCTION.size
+_STARTS_EACH = len(layout.DIRECTIONS) * 2  # places in the map of starts that a policy has
+_ID, _TIER, _START = attrgetter("id"), attrgetter("tier"), itemgetter(0)
 _RulesOf = Callable[[PolicyProgram], tuple[ProgramRule, ...]]  # in one direction
 
 
@@ -45,7 +47,7 @@ class Code:
         self._starts = starts  # by a policy's number in a direction, and generation: where its code begins
         self._counts = counts
         self._sets = sets
-        self._policies = Numbers(sizes["policies"] // 4)
+        self._policies = Numbers(sizes["policies"] // _STARTS_EACH)
         self._numbering = Numbering(sets=sets.numbers, policy=self._policies.of, reference=references.of)
         self._pool = Pool(sizes["code"])
         self._pool.take(1)  # NOTHING, which is what an empty array says
@@ -74,17 +76,19 @@ class Code:
         starts: dict[int, int] = {}
         for way, direction in enumerate(layout.DIRECTIONS):
             names, rules_of = _Names(idle.policies[way], other.policies[way]), attrgetter(direction)
+            fresh, moved = [*program.policies.values()], dict[str, int]()
             if idle.program or other.program:
                 fresh, moved = self._changed(names, rules_of, idle, other, program)
-            else:
-                fresh, moved = [policy for policy in program.policies.values() if rules_of(policy)], {}
-            if fresh:
-                ids = [policy.id for policy in fresh]
-                places: list[Place] = [(policy.tier, policy.id, direction) for policy in fresh]
-                spans = self._put(names, ids, encode.rules([*map(rules_of, fresh)], places, self._numbering))
-                moved.update(zip(ids, [start for start, _ in spans], strict=True))
-            at_places = [policy_number(number, way) * 2 + at for number in map(self._policies.of, moved)]
-            starts.update(zip(at_places, moved.values(), strict=True))
+            rules = [*map(rules_of, fresh)]
+            fresh, rules = [*compress(fresh, rules)], [*filter(None, rules)]
+            if fresh:  # there may be very many: what is done for each is done in C
+                ids = [*map(_ID, fresh)]
+                places: list[Place] = [*zip(map(_TIER, fresh), ids, repeat(direction))]
+                spans = self._put(names, ids, encode.rules(rules, places, self._numbering))
+                moved.update(zip(ids, map(_START, spans), strict=True))
+            first = policy_number(0, way) * 2 + at
+            numbers = map(self._policies.of, moved)
+            starts.update(zip([first + number * _STARTS_EACH for number in numbers], moved.values(), strict=True))
         return starts
 
     def _changed(
