@@ -107,6 +107,7 @@ class EbpfDataplane:
         """
         if isinstance(wanted, NodeProgram):
             return self._apply(wanted)
+        self._tables.look_anew()
         if self.drift():  # somebody was at it since the plan was made
             self.forget()
         return self._apply(wanted.program)
@@ -172,6 +173,7 @@ class EbpfDataplane:
     def forget(self) -> None:
         """At the next apply attach every program and write the table beside anew, and put right what is in the maps."""
         self._trusted, self._is_doubted = False, True
+        self._tables.look_anew()
         self._guard.forget()
 
     def _is_new(self, program: NodeProgram, known: Mapping[str, int]) -> bool:

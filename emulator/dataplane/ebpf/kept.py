@@ -1,24 +1,28 @@
 """Maps whose every entry is known here, so that what others do to them is found and put right.
 
-As long as nobody wrote to a map, a look costs a reading and a comparison of bytes. Of a large map each look reads a
-part, and goes on with the next one the next time.
+As long as nobody wrote to a map, a look costs a reading and a comparison of bytes. A large map is looked at less often
+than others, but for very large ones often enough to find what is wrong within a second.
 """
 
 from __future__ import annotations
 
 import errno
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import count
 
 from emulator.dataplane.ebpf.generations import FullError
 from emulator.dataplane.ebpf.libbpf import Table
 from emulator.dataplane.ebpf.library import BpfError
 
 _NO_ROOM = frozenset({errno.E2BIG, errno.ENOSPC})
-ENTRIES_A_LOOK = 1 << 13
+LARGE = PART = 1 << 13  # entries of a map that is looked at less often; those that are read at once
+BETWEEN = 0.6  # seconds from the end of one look at a large map to the next
+SHARE = 9  # times as long as a look takes, at least
 _SPARE = 64  # entries that should not be there are read at once too, if they are few
 BYTES_A_LOOK = 1 << 22
 _NUMBER = 8  # bytes
@@ -56,15 +60,7 @@ class KeptTable:
         self._writer: ThreadPoolExecutor | None = None
         self._under_way: list[Future[None]] = []
         self._right: dict[int, bytes] = {}  # parts of the map that were found right since we last wrote to it, as read
-        self._begin_round()
-
-    def _begin_round(self) -> None:
-        self._place: bytes | None = None  # where the next look begins
-        self._part = self._counted = 0
-
-    def _changes(self) -> None:
-        self._right.clear()
-        self._begin_round()
+        self._next_look = 0.0
 
     def put_all(self, entries: Mapping[bytes, bytes]) -> None:
         """As `Table.put_all`.
@@ -75,7 +71,7 @@ class KeptTable:
         if not entries:
             return
         self._wanted |= entries
-        self._changes()
+        self._right.clear()
         with _full_if_no_room():
             self.table.put_all(entries)
         self._account.did(len(entries) * (self.table.key_size + self.table.value_size), len(entries))
@@ -83,7 +79,7 @@ class KeptTable:
     def put_meanwhile(self, entries: dict[bytes, bytes]) -> None:
         """As `put_all`, in a thread of its own; whatever goes wrong is told by `settle`, which has to follow."""
         self._wanted |= entries
-        self._changes()
+        self._right.clear()
         self._writer = self._writer or ThreadPoolExecutor(1, "writing eBPF maps")
         self._under_way.append(self._writer.submit(self.table.put_all, entries))
         self._account.did(len(entries) * (self.table.key_size + self.table.value_size), len(entries))
@@ -108,43 +104,61 @@ class KeptTable:
             return
         for key in keys:
             self._wanted.pop(key, None)
-        self._changes()
+        self._right.clear()
         self.table.remove_all(keys)
         self._account.did(len(keys) * self.table.key_size, len(keys))
 
     def is_right(self) -> bool:
-        """Look at the next part; that something is missing shows when the last one was looked at."""
-        most = min(ENTRIES_A_LOOK, len(self._wanted) + _SPARE)
-        keys, values, following = self.table.part(self._place, most)
-        if self._right.get(self._part) != keys + values:
-            if not dict(self._each(keys, values)).items() <= self._wanted.items():
-                return False
-            self._right[self._part] = keys + values
-        self._counted += len(keys) // self.table.key_size
-        self._part, self._place = self._part + 1, following
-        if following is not None:
+        """Look at the map; a large one counts as right for a while after a look that found it so."""
+        began = time.monotonic()
+        if began < self._next_look:
             return True
-        is_complete = self._counted == len(self._wanted)
-        self._begin_round()
-        return is_complete
+        is_right = self._look()
+        if is_right and len(self._wanted) > LARGE:
+            ended = time.monotonic()
+            self._next_look = ended + max(BETWEEN, (ended - began) * SHARE)
+        return is_right
+
+    def look_anew(self) -> None:
+        """At the next look, look."""
+        self._next_look = 0.0
+
+    def _look(self) -> bool:
+        counted = 0
+        place: bytes | None = None
+        for part in count():
+            keys, values, place = self.table.part(place, min(PART, len(self._wanted) + _SPARE))
+            if self._right.get(part) != keys + values:
+                if not self._holds(keys, values):
+                    return False
+                self._right[part] = keys + values
+            counted += len(keys) // self.table.key_size
+            if place is None:
+                break
+        return counted == len(self._wanted)
+
+    def _holds(self, keys: bytes, values: bytes) -> bool:
+        """Whether these entries should be there."""
+        names, held = self._split(keys, self.table.key_size), self._split(values, self.table.value_size)
+        return [*map(self._wanted.get, names)] == held
 
     def repair(self) -> None:
         """Make the map be what it should."""
         found: dict[bytes, bytes] = {}
         place: bytes | None = None
         while True:
-            keys, values, place = self.table.part(place, ENTRIES_A_LOOK)
-            found.update(self._each(keys, values))
+            keys, values, place = self.table.part(place, PART)
+            names, held = self._split(keys, self.table.key_size), self._split(values, self.table.value_size)
+            found.update(zip(names, held, strict=True))
             if place is None:
                 break
         wanted = {key: value for key, value in self._wanted.items() if found.get(key) != value}
         self.remove_all([key for key in found if key not in self._wanted])
         self.put_all(wanted)
 
-    def _each(self, keys: bytes, values: bytes) -> Iterator[tuple[bytes, bytes]]:
-        key, value = f"{self.table.key_size}s", f"{self.table.value_size}s"
-        for (one,), (other,) in zip(struct.iter_unpack(key, keys), struct.iter_unpack(value, values), strict=True):
-            yield one, other
+    @staticmethod
+    def _split(data: bytes, size: int) -> list[bytes]:
+        return [one for (one,) in struct.iter_unpack(f"{size}s", data)]
 
 
 class Changes:

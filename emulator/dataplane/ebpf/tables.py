@@ -146,8 +146,13 @@ class Tables:
     # -- what others did -------------------------------------------------------------------------------------------
 
     def wrong(self) -> list[str]:
-        """Maps that are not as we wrote them; of very large ones each look reads a part."""
+        """Maps that are not as we wrote them; large ones are not looked at each time."""
         return [name for name, each in self._kept.items() if not each.is_right()]
+
+    def look_anew(self) -> None:
+        """Look at all of them the next time."""
+        for each in self._tables.values():
+            each.look_anew()
 
     def repair(self, *, tracing: bool) -> None:
         """Make every map be as we wrote it; what was remembered meanwhile counts no more."""
