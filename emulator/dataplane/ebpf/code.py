@@ -76,9 +76,10 @@ class Code:
         starts: dict[int, int] = {}
         for way, direction in enumerate(layout.DIRECTIONS):
             names, rules_of = _Names(idle.policies[way], other.policies[way]), attrgetter(direction)
-            fresh, moved = [*program.policies.values()], dict[str, int]()
             if idle.program or other.program:
                 fresh, moved = self._changed(names, rules_of, idle, other, program)
+            else:
+                fresh, moved = [*program.policies.values()], {}
             rules = [*map(rules_of, fresh)]
             fresh, rules = [*compress(fresh, rules)], [*filter(None, rules)]
             if fresh:  # there may be very many: what is done for each is done in C
