@@ -11,8 +11,8 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.dataplane.bed import Machine
+from emulator.dataplane.ebpf import build
 from emulator.dataplane.ebpf.attach import WORKLOAD, Attachments
-from emulator.dataplane.ebpf.build import programs as compiled
 from emulator.dataplane.ebpf.kept import KeptArray, KeptNumbers
 from emulator.dataplane.ebpf.libbpf import Object, Table
 from emulator.dataplane.iptables.dataplane import IptablesDataplane
@@ -107,7 +107,7 @@ def _ebpf(machine: Machine, program: NodeProgram) -> tuple[float, Mapping[str, R
     def maps() -> float:
         with Libnftables(json=True) as nft:  # a dataplane has it open, and to close it takes its time
             start = time.perf_counter()
-            programs = Object(compiled(), loads[-1][1] if loads else {}, None, WORKLOAD)
+            programs = Object(build.programs(), loads[-1][1] if loads else {}, None, WORKLOAD)
             if not loads:  # they were loaded before the apply
                 start = time.perf_counter()
             attachments = Attachments()

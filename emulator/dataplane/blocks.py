@@ -99,7 +99,7 @@ def is_long(rules: Sequence[ProgramRule]) -> bool:
 
 def has_blocks(policy: PolicyProgram) -> bool:
     """Whether a list of a policy is put in blocks."""
-    return len(policy.ingress) > LONG or len(policy.egress) > LONG  # of every policy this is asked: without more calls
+    return is_long(policy.ingress) or is_long(policy.egress)
 
 
 def in_blocks(rules: tuple[ProgramRule, ...]) -> tuple[Item, ...]:

@@ -91,7 +91,7 @@ class Unions:
 
 def _long_ones(program: NodeProgram) -> Iterator[tuple[str, None, PolicyProgram]]:
     """The policies that may ask for unions, as what differs from no program: of many they are few."""
-    return ((policy.id, None, policy) for policy in filter(has_blocks, program.policies.values()))
+    return ((id_, None, policy) for id_, policy in program.policies.items() if has_blocks(policy))
 
 
 def _unions(policy: PolicyProgram | None) -> frozenset[Union]:

@@ -97,27 +97,15 @@ def link(index: int = 0, *, up: bool | None = None) -> bytes:
     return LINK.pack(socket.AF_UNSPEC, 0, index, int(bool(up)), int(up is not None))
 
 
-def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """The attributes between two offsets, nesting flags taken off."""
+def attributes(data: bytes, start: int, end: int, kinds: frozenset[int] | None = None) -> Iterator[tuple[int, bytes]]:
+    """The attributes between two offsets, nesting flags taken off; of these kinds only, where there are very many."""
     while start + 4 <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, start)
         if length < 4:
             return
-        yield kind & 0x3FFF, data[start + 4 : start + length]
+        if kinds is None or kind & 0x3FFF in kinds:
+            yield kind & 0x3FFF, data[start + 4 : start + length]
         start += (length + 3) & ~3
-
-
-def some_attributes(data: bytes, start: int, end: int, kinds: frozenset[int]) -> dict[int, bytes]:
-    """Those of some kinds, where there are very many others."""
-    found = {}
-    while start + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(data, start)
-        if length < 4:
-            break
-        if kind & 0x3FFF in kinds:
-            found[kind & 0x3FFF] = data[start + 4 : start + length]
-        start += (length + 3) & ~3
-    return found
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:

@@ -115,3 +115,32 @@ def test_damage_is_found_and_repaired(sandboxed, as_user, dataplane, command, wo
     assert found["after"] == ""
     assert found["repaired"]
     assert found["others"] == (command != "nft flush ruleset")
+
+
+def woken(dataplane, table):
+    """What is wrong when a table was put to sleep and a plan by itself was carried out."""
+    lab = Lab(dataplane)
+    (wanted,) = itertools.islice(programs(7), 1)
+    lab.dataplane.apply(wanted)
+    subprocess.run(["nft", f"add table {table} {{ flags dormant; }}"], check=True)
+    found = lab.dataplane.drift()
+    lab.dataplane.forget()
+    lab.dataplane.apply(lab.dataplane.plan(wanted))
+    return [found, lab.dataplane.drift()]
+
+
+@pytest.mark.parametrize(
+    ("dataplane", "table"),
+    [
+        ("nftables", "inet muslin"),
+        ("iptables", "ip filter"),
+        pytest.param("ebpf", "inet muslin_ebpf", marks=AS_ROOT),
+    ],
+)
+def test_a_plan_wakes_what_sleeps(sandboxed, as_user, dataplane, table):
+    """An apply of a plan repairs what an apply of the program does."""
+    if dataplane == "ebpf" and as_user(["id"]) != ["id"]:
+        pytest.skip("only root may load eBPF programs (CAP_BPF, CAP_NET_ADMIN)")
+    found, after = sandboxed(woken, dataplane, table)
+    assert f"table {table} is dormant" in found
+    assert after == ""

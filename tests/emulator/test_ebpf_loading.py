@@ -4,7 +4,7 @@ import pytest
 
 from emulator.dataplane.ebpf.attach import WORKLOAD
 from emulator.dataplane.ebpf.bench import lacking
-from emulator.dataplane.ebpf.build import programs as compiled
+from emulator.dataplane.ebpf.build import programs
 from emulator.dataplane.ebpf.libbpf import Object
 from emulator.dataplane.ebpf.library import BpfError
 
@@ -24,7 +24,7 @@ def loaded_later():
     """What is there of an object: at once, and of one that is loaded meanwhile."""
     found = []
     for later in (False, True):
-        loaded = Object(compiled(), {"code": 1 << 10}, None, WORKLOAD, later)
+        loaded = Object(programs(), {"code": 1 << 10}, None, WORKLOAD, later)
         found.append([loaded.maps["code"].entries, sorted(loaded.programs), len(loaded.maps["code"].memory)])
         loaded.close()
     return found
@@ -35,7 +35,7 @@ def refused():
     said = []
     for later in (False, True):
         try:
-            broken = Object(compiled(), {"code": 0}, None, WORKLOAD, later)
+            broken = Object(programs(), {"code": 0}, None, WORKLOAD, later)
             said.append("begun")
             said.append(broken.maps["members"].fd)
         except BpfError as error:
@@ -46,7 +46,7 @@ def refused():
 
 def closed():
     """Whether there is still a descriptor when nobody asked in time."""
-    gone = Object(compiled(), {}, None, WORKLOAD, True)
+    gone = Object(programs(), {}, None, WORKLOAD, True)
     gone.close()
     try:
         return gone.maps["code"].fd

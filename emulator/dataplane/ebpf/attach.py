@@ -141,7 +141,7 @@ class Attachments:
         veths = m.link() + m.attribute(m.IFLA_LINKINFO, m.text(m.IFLA_INFO_KIND, "veth")) + _WITHOUT_STATISTICS
         found = set()
         for data, start, end in self._kernel.dump(m.RTM_GETLINK, veths):
-            parts = m.some_attributes(data, start + m.LINK.size, end, _OF_INTEREST)
+            parts = dict(m.attributes(data, start + m.LINK.size, end, _OF_INTEREST))
             if _PEER_NAMESPACE in parts and _kind(parts) == b"veth":
                 found.add(m.LINK.unpack_from(data, start)[2])
         return frozenset(found)

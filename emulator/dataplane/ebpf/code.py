@@ -50,7 +50,7 @@ class Code:
         self._policies = Numbers(sizes["policies"] // _STARTS_EACH)
         self._numbering = Numbering(sets=sets.numbers, policy=self._policies.of, reference=references.of)
         self._pool = Pool(sizes["code"])
-        self._pool.take(1)  # NOTHING, which is what an empty array says
+        self._pool.take(1)  # the end of a policy, which is what an empty array says
         self._nets: dict[int, tuple[tuple[str, ...], ...]] = {}  # lists that rules name, by where their code begins
         self._pieces: list[tuple[int, bytes]] = []  # code that is made out, and where it is to be
 

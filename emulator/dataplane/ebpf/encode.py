@@ -32,9 +32,6 @@ _DENY, _POLICY, _GO_ON = (_WORDS.index(word) << _OPERATION for word in ("deny", 
 _PORT_WORDS = ("ports", "TCP ports", "UDP ports", "SCTP ports")
 ACTIONS: tuple[RuleAction, ...] = ("allow", "deny", "pass", "log")  # in the order of their words
 
-NOTHING = INSTRUCTION.pack(0, 0, 0, 0)
-"""The code of a policy without rules."""
-
 Place = tuple[str, str, FlowDirection]
 """Where rules are: tier, policy, direction."""
 Nets = tuple[str, ...]

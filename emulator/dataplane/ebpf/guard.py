@@ -14,12 +14,12 @@ from contextlib import ExitStack, suppress
 
 import msgspec
 
-from emulator.dataplane.dormancy import tables
+from emulator.dataplane.dormancy import is_dormant, told
 from emulator.dataplane.ebpf.layout import FAMILIES, MARK_FORWARD, MARK_SEEN, MARK_UNTRACKED
 from emulator.dataplane.libnftables import Libnftables, NftError
 from emulator.dataplane.nftables.normalise import normalise
 from emulator.dataplane.nftables.operations import GET_GENERATION, message
-from emulator.nfnetlink import NFPROTO_INET, NetfilterSocket
+from emulator.nfnetlink import NetfilterSocket
 from reference.endpoints import Family
 from reference.program.nets import widest
 
@@ -133,8 +133,8 @@ class Guard:
         generation = self._kernel.ask(message(GET_GENERATION))
         if not self._there or generation == self._generation:
             return ""
-        if self._is_dormant():
-            return f"table inet {TABLE} is dormant, so that nothing in it decides"
+        if is_dormant(self._kernel, TABLE):
+            return told(f"inet {TABLE}")
         found = self._listed()
         if found == self._listing:
             self._generation = generation
@@ -150,12 +150,9 @@ class Guard:
         self._kernel.close()
         self._open.close()
 
-    def _is_dormant(self) -> bool:
-        return dict(tables(self._kernel, NFPROTO_INET)).get(TABLE, False)
-
     def _listed(self) -> Mapping[str, object]:
         """Nothing of a dormant table: libnftables 1.0.6 looks for its flags where they are not."""
-        if self._is_dormant():
+        if is_dormant(self._kernel, TABLE):
             return {}
         try:
             return normalise(self._nft.run(_LIST))
@@ -164,7 +161,7 @@ class Guard:
 
     def read_back(self) -> Mapping[str, object]:
         """The members of the address translation's sets, as the kernel has them."""
-        listing = self._nft.run(_LIST) if self._there and not self._is_dormant() else ""
+        listing = self._nft.run(_LIST) if self._there and not is_dormant(self._kernel, TABLE) else ""
         found: dict[str, object] = {}
         for entry in msgspec.json.decode(listing)["nftables"] if listing else ():
             if "set" in entry and entry["set"]["name"] != "programmed":  # indices differ between equal programs

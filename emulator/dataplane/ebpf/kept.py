@@ -1,7 +1,7 @@
 """Maps whose every entry is known here, so that what others do to them is found and put right.
 
 As long as nobody wrote to a map, a look costs a reading and a comparison of bytes. A large map is looked at less often
-than others, but for very large ones often enough to find what is wrong within a second.
+than others, unless it is very large still often enough to find what is wrong within a second.
 """
 
 from __future__ import annotations

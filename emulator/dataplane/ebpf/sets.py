@@ -64,7 +64,7 @@ class Sets:
                 nets += len(keys.nets)
         else:
             nets = self._put(number, members, BOTH)
-        if nets:  # of a new number the kernel's map says that there are none
+        if nets:  # a number that is new, or whose set went, has none
             self._say_wide(number, [nets, nets])
 
     def _change(self, ipset: IPSet, added: frozenset[str], gone: frozenset[str], other: IPSet | None, at: int) -> None:

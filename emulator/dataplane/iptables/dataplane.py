@@ -12,6 +12,7 @@ import msgspec
 from emulator.dataplane import contract
 from emulator.dataplane.collector import collector_paused
 from emulator.dataplane.contract import Applied, Counter, RuleRef
+from emulator.dataplane.dormancy import told
 from emulator.dataplane.iptables.base import dispatch_chains, static_chains
 from emulator.dataplane.iptables.commands import FAMILIES, FEW, NOT_BEGUN, Commands, Variant
 from emulator.dataplane.iptables.drift import said
@@ -109,6 +110,7 @@ class IptablesDataplane:
             with suppress(CommandError):
                 self._programmed, self._undisturbed = {}, None
                 self._carry_out(wanted.plans)
+                self._watch.wake()
                 return self._done(wanted.plans)
         self.forget()  # somebody was at it meanwhile
         return self._apply(wanted.program)
@@ -149,7 +151,7 @@ class IptablesDataplane:
             listed = self._listed()
             found = {family: parse(family, listed[family], listed[0]) for family in FAMILIES}
             words = [said(found[family], self._programmed[family].kernel) for family in FAMILIES]
-            words += [f"table {table} is dormant, so that nothing in it decides" for table in self._watch.asleep()]
+            words += map(told, self._watch.asleep())
             self._undisturbed = None if any(words) else state
         if (conflict := self._watch.conflict()) != self._conflict:
             self._conflict = conflict

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
-from emulator.dataplane.dormancy import tables
+from emulator.dataplane.dormancy import is_dormant, told
 from emulator.dataplane.nftables import expressions
 from emulator.dataplane.nftables.base import (
     FROM_DISPATCH,
@@ -47,16 +47,7 @@ from emulator.dataplane.nftables.parts import LAYOUTS, Chain, Hook, Rule, SetSpe
 from emulator.dataplane.nftables.plan import Programmed, endpoint_members, nat_members
 from emulator.dataplane.nftables.turns import first, with_first_names
 from emulator.dataplane.references import NOTHING, no_program
-from emulator.nfnetlink import (
-    NESTED,
-    NFPROTO_INET,
-    NetfilterSocket,
-    NetlinkError,
-    attributes,
-    each_attribute,
-    string,
-    text,
-)
+from emulator.nfnetlink import NESTED, NetfilterSocket, NetlinkError, attributes, each_attribute, string, text
 
 _ACCEPT_POLICY = 1
 _MOST_SAID = 5
@@ -123,7 +114,7 @@ def read(socket: NetfilterSocket) -> KernelTable | None:
         table.sets[string(body[2])] = (numbers[0], numbers[1], numbers[2])
     if not table.chains and not table.sets:
         return None
-    table.is_dormant = dict(tables(socket, NFPROTO_INET)).get(TABLE, False)
+    table.is_dormant = is_dormant(socket, TABLE)
     for name, chain in table.chains.items():
         for data in rules_of(socket, name):
             rule = attributes(data)
@@ -318,7 +309,7 @@ def said(operations: Sequence[Operation]) -> str:
             case ResetTable():
                 return f"the table inet {TABLE} is gone, or one of its sets or base chains was made anew"
             case WakeTable():
-                word = f"the table inet {TABLE} is dormant, so that nothing in it decides"
+                word = f"the {told(f'inet {TABLE}')}"
             case AddSet() | AddChain():
                 word = f"{describe(operation)} is missing"
             case FlushChain(name) if name in strays:

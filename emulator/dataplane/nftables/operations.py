@@ -206,7 +206,6 @@ def rule_message(chain: str, rule: Rule, *, table: str = TABLE) -> Message:
     )
 
 
-@lru_cache(maxsize=16)  # the rules of a chain are written one after the other
 def _of_table(operation: ResetTable | WakeTable) -> list[Message]:
     if isinstance(operation, WakeTable):
         return [waking(TABLE, NFPROTO_INET)]
@@ -214,6 +213,7 @@ def _of_table(operation: ResetTable | WakeTable) -> list[Message]:
     return [new, message(DELETE_TABLE), new]
 
 
+@lru_cache(maxsize=16)  # the rules of a chain are written one after the other
 def _of_chain(chain: str) -> bytes:
     return text(2, chain)
 
